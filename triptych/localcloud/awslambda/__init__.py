@@ -1,0 +1,1 @@
+"""AWS Lambda: a function's own zip runs in warm, isolated worker processes."""
