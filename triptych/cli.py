@@ -1,0 +1,119 @@
+"""The ``triptych`` command: parsing only. What a command does is imported when it runs; help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from triptych import __version__
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+_EPILOG = """\
+exit codes: 0 done; 1 the run or the command failed; 2 wrong usage; 3 nothing is running or deployed here;
+4 the data or the model was rejected; 130 interrupted
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    root = argparse.ArgumentParser(
+        prog="triptych",
+        description="Three chained Step Functions state machines for ML, run whole on this machine.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"triptych {__version__}")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str, module: str, *, cloud: bool = False) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub.set_defaults(module=module)
+        sub.add_argument("--home", type=Path, help="the home folder (default: TRIPTYCH_HOME, else .triptych)")
+        sub.add_argument("--json", action="store_true", help="print JSON for machines")
+        if cloud:
+            sub.add_argument("--port", type=_port, help="the local cloud's port (default: 4599)")
+            sub.add_argument(
+                "--engine", choices=("duckdb", "spark"), help="what Glue jobs run on (default: duckdb)"
+            )
+        return sub
+
+    up = command("up", "start the local cloud and deploy the stacks into it", "cloud", cloud=True)
+    up.add_argument("use_case", nargs="?", default="flights", help="a folder of usecases/ (default: flights)")
+    command("down", "stop the local cloud; everything is kept", "cloud")
+    command("status", "say whether the local cloud runs, where, and what is deployed", "cloud")
+    command("env", "print the exports that point any AWS client at the local cloud", "cloud")
+
+    run = command("run", "run the whole pipeline and watch it", "run", cloud=True)
+    run.add_argument("use_case", help="a folder of usecases/, e.g. flights")
+    run.add_argument("--if-new", action="store_true", help="end early when no source object changed")
+    run.add_argument("--name", help="the run's name (default: made from the time)")
+    run.add_argument("--no-follow", action="store_true", help="start it and return at once")
+
+    runs = command("runs", "list the runs", "runs")
+    runs.add_argument("--use-case", default="flights")
+    runs.add_argument("--limit", type=int, default=20, help="how many, newest first (default: 20)")
+    show = command("show", "show one run: its states, and its results or what went wrong", "runs")
+    logs = command("logs", "print what a run's functions and jobs wrote", "runs")
+    resume = command("resume", "go on with a run from the state that failed", "runs")
+    for sub in (show, logs, resume):
+        sub.add_argument("run", help="a run's name, or 'last'")
+        sub.add_argument("--use-case", default="flights")
+    logs.add_argument("state", nargs="?", help="only this state, e.g. 'Clean data'")
+    for sub in (runs, show, logs, resume, run):
+        sub.add_argument("--aws", action="store_true", help="use the ambient AWS credentials and endpoint")
+        sub.add_argument(
+            "--env", default=None, help="the deployed environment (default: local; dev with --aws)"
+        )
+    return root
+
+
+def _port(text: str) -> int:
+    try:
+        port = int(text)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a port (0 to 65535; 0 takes any free one)")
+    return port
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    from importlib import import_module
+
+    from triptych.place import CommandFailed, Place, find_project
+
+    try:
+        project = find_project()
+        aws = getattr(arguments, "aws", False)
+        place = Place(
+            project=project,
+            home=(
+                arguments.home or Path(os.environ.get("TRIPTYCH_HOME") or project / ".triptych")
+            ).absolute(),
+            environment=getattr(arguments, "env", None) or ("dev" if aws else "local"),
+            aws=aws,
+            port=getattr(arguments, "port", None),
+            glue_engine=getattr(arguments, "engine", None),
+        )
+        function = getattr(import_module(f"triptych.commands.{arguments.module}"), arguments.command)
+        code = function(place, arguments)
+        return int(code or 0)
+    except CommandFailed as error:
+        print(f"triptych {arguments.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"\ntriptych {arguments.command}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
