@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 PoolName = Literal["jobs", "lambda"]
-"""``jobs``: duckdb, sqlframe, pyarrow, numpy, xgboost loaded; ``lambda``: powertools, pydantic, boto3 loaded"""
+"""which fork server starts it; ``preload.py`` says what each has loaded"""
 
 CHANNEL_VARIABLE = "TRIPTYCH_CHANNEL_FD"
 """The environment variable that tells a job the file descriptor of its ``JobSpec.channel``"""
@@ -28,8 +28,8 @@ class ScriptEntry:
 class FunctionEntry:
     """Call ``function``, named ``module:attribute`` and imported from the project, with ``kwargs``.
 
-    ``kwargs`` must be JSON. What the function returns is the exit code (None is 0). The project's own modules are
-    gone from ``sys.modules`` when it runs, so it must not import them lazily.
+    ``kwargs`` must be JSON. What the function returns is the exit code (None is 0). The project's own modules
+    are gone from ``sys.modules`` when it runs, so it must not import them lazily.
     """
 
     function: str
