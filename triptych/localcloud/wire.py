@@ -1,0 +1,114 @@
+"""Between the wire and Python: an operation's parameters parsed, its answer or error serialised.
+
+By moto's parsers and serialisers and botocore's service models, for every protocol that those know.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from triptych.localcloud.routing import Route
+from triptych.localcloud.service import Params, ServiceError
+from triptych.localcloud.wsgi import Environ, Response, read_body
+
+
+class _WireError(Exception):
+    """A ServiceError as the serialisers want it: code, message and further members as attributes."""
+
+    def __init__(self, error: ServiceError) -> None:
+        super().__init__(error.message)
+        for name, value in error.fields.items():
+            setattr(self, name, value)
+        self.code = error.code
+        self.message = error.message
+
+
+class Exchange:
+    """One request to one of our operations: ``params`` in, ``answer`` or ``error`` out."""
+
+    def __init__(self, environ: Environ, route: Route, request_id: str) -> None:
+        from moto.core.request import determine_request_protocol
+        from moto.core.utils import get_service_model
+
+        self._environ = environ
+        self._route = route
+        self._request_id = request_id
+        service_model = get_service_model(route.service)
+        self._operation = service_model.operation_model(route.operation)
+        self._protocol = determine_request_protocol(service_model, environ.get("CONTENT_TYPE", ""))
+
+    def params(self) -> Params:
+        """The operation's input in botocore's shape; times are aware, in UTC."""
+        from moto.core.parse import PROTOCOL_PARSERS, RequestParserError
+        from moto.core.request import Request
+
+        body = read_body(self._environ)
+        request = Request(self._environ)
+        try:
+            parsed = PROTOCOL_PARSERS[self._protocol](self._operation, timestamp_parser=_aware).parse(
+                {
+                    "method": request.method,
+                    "values": request.values if self._protocol not in ("json",) else {},
+                    "headers": request.headers,
+                    "body": body,
+                    "url_path": request.path,
+                    "url_params": self._route.uri_params,
+                }
+            )
+        except (RequestParserError, ValueError, TypeError, AttributeError) as error:
+            raise ServiceError(
+                "SerializationException",
+                f"The request's body is not what {self._route.operation} takes: {error}",
+            ) from error
+        return dict(parsed)
+
+    def answer(self, result: Params | None) -> Response:
+        return self._response(self._serializer().serialize(result if result is not None else {}))
+
+    def error(self, error: ServiceError) -> Response:
+        serialized = self._serializer().serialize(_WireError(error))
+        if error.status != 400:
+            serialized["status_code"] = error.status
+        return self._response(serialized)
+
+    def _serializer(self) -> Any:
+        from moto.core.serialize import SerializationContext, get_serializer_class
+
+        serializer = get_serializer_class(self._route.service, self._protocol)
+        return serializer(self._operation, context=SerializationContext(self._request_id))
+
+    def _response(self, serialized: Any) -> Response:
+        body = serialized["body"]
+        if hasattr(body, "read"):
+            body = body.read()
+        if isinstance(body, str):
+            body = body.encode()
+        headers = [(str(name), str(value)) for name, value in serialized["headers"].items()]
+        headers.append(("x-amzn-RequestId", self._request_id))
+        return Response(int(serialized["status_code"]), headers, body or b"")
+
+
+def _aware(value: Any) -> datetime:
+    from botocore.utils import parse_timestamp
+
+    parsed: datetime = parse_timestamp(value)
+    return parsed.astimezone(UTC)
+
+
+def plain_error(environ: Environ, error: ServiceError, request_id: str) -> Response:
+    """An error for a request whose service model we do not load: JSON or XML, as the client seems to speak."""
+    from json import dumps
+    from xml.sax.saxutils import escape
+
+    headers = [("x-amzn-RequestId", request_id), ("x-amzn-ErrorType", error.code)]
+    content_type = environ.get("CONTENT_TYPE", "")
+    if environ.get("HTTP_X_AMZ_TARGET") or "json" in content_type:
+        body = dumps({"__type": error.code, "message": error.message}).encode()
+        return Response(error.status, [("Content-Type", "application/json"), *headers], body)
+    inner = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+    if content_type.startswith("application/x-www-form-urlencoded"):
+        text = f"<ErrorResponse><Error>{inner}</Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+    else:
+        text = f"<Error>{inner}<RequestId>{request_id}</RequestId></Error>"
+    return Response(error.status, [("Content-Type", "application/xml"), *headers], text.encode())
