@@ -1,0 +1,84 @@
+"""``triptych run``: bring everything up, start the pipeline, watch it, and say what came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import UTC, datetime
+
+from triptych import sample
+from triptych.commands.cloud import bring_up
+from triptych.executions import ExecutionReader, ExecutionRun
+from triptych.place import CommandFailed, Place, who
+
+EXIT_FAILED, EXIT_REJECTED = 1, 4
+
+
+def run(place: Place, arguments: argparse.Namespace) -> int:
+    """The whole pipeline on the use case's data; exit code 0 only when it succeeded."""
+
+    def say(line: str) -> None:
+        if not arguments.json:
+            print(line, file=sys.stderr, flush=True)
+
+    outputs = bring_up(place, arguments.use_case, say)
+    sample.upload_if_empty(
+        place.project,
+        arguments.use_case,
+        outputs["DataBucketName"],
+        place.client,
+        outputs.get("UploadRuleName"),
+        say,
+    )
+    name = arguments.name or f"run-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
+    stepfunctions = place.client("stepfunctions")
+    given = {
+        "use_case": arguments.use_case,
+        "force": not arguments.if_new,
+        "trigger": {"kind": "person", "detail": {"user": who(), "command": "triptych run"}},
+    }
+    try:
+        started = stepfunctions.start_execution(
+            stateMachineArn=outputs["PipelineStateMachineArn"], name=name, input=json.dumps(given)
+        )
+    except stepfunctions.exceptions.ExecutionAlreadyExists as error:
+        raise CommandFailed(f"there is a run named '{name}' already; choose another --name", 2) from error
+    except stepfunctions.exceptions.InvalidName as error:
+        raise CommandFailed(f"'{name}' cannot name a run: {error}", 2) from error
+    if arguments.no_follow:
+        print(
+            json.dumps({"run": name}) if arguments.json else f"started {name}; watch: triptych resume {name}"
+        )
+        return 0
+    return watch(place, started["executionArn"], quiet=arguments.json)
+
+
+def watch(place: Place, arn: str, quiet: bool) -> int:
+    """Follow an execution to its end and print its ending; returns the exit code."""
+    from triptych import summary, tree
+
+    reader = ExecutionReader(place.client("stepfunctions"), arn)
+    try:
+        ended = tree.follow(reader.refresh, time.sleep, quiet)
+    except KeyboardInterrupt:
+        name = reader.run.name
+        print(
+            f"\nno longer watching; {name} goes on. Watch again: triptych resume {name}   "
+            f"see it: triptych show {name}",
+            file=sys.stderr,
+        )
+        raise
+    if quiet:
+        print(json.dumps(summary.as_json(place, ended)))
+    else:
+        summary.print_ending(place, ended)
+    return exit_code(ended)
+
+
+def exit_code(ended: ExecutionRun) -> int:
+    """0 for success, 4 where the data or the model was rejected, else 1."""
+    if ended.status == "SUCCEEDED":
+        return 0
+    return EXIT_REJECTED if (ended.error or "").endswith("Rejected") else EXIT_FAILED

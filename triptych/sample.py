@@ -1,0 +1,56 @@
+"""The sample data that a use case ships: ``usecases/<name>/sample.py`` writes it, this uploads it once."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+RAW_PREFIX = "raw/"
+
+
+def upload_if_empty(
+    project: Path,
+    use_case: str,
+    bucket: str,
+    client: Callable[[str], Any],
+    upload_rule: str | None,
+    say: Callable[[str], None],
+) -> int:
+    """Upload the sample where nothing lies below ``raw/``; returns how many files went up.
+
+    The upload rule is disabled meanwhile: a dozen first files shall not start a dozen pipelines.
+    """
+    s3 = client("s3")
+    source = project / "usecases" / use_case / "sample.py"
+    if s3.list_objects_v2(Bucket=bucket, Prefix=RAW_PREFIX, MaxKeys=1)["KeyCount"] or not source.is_file():
+        return 0
+    spec = importlib.util.spec_from_file_location(f"usecases_{use_case}_sample", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with tempfile.TemporaryDirectory() as folder, _rule_disabled(client("events"), upload_rule):
+        module.write_raw(Path(folder))
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        total = sum(path.stat().st_size for path in files)
+        say(f"uploading the sample data: {len(files)} files, {total / 1e6:.0f} MB")
+        for path in files:
+            with path.open("rb") as body:
+                s3.put_object(Bucket=bucket, Key=path.relative_to(folder).as_posix(), Body=body)
+    return len(files)
+
+
+@contextmanager
+def _rule_disabled(events: Any, rule: str | None) -> Iterator[None]:
+    if rule is None or events.describe_rule(Name=rule)["State"] != "ENABLED":
+        yield
+        return
+    events.disable_rule(Name=rule)
+    try:
+        yield
+    finally:
+        events.enable_rule(Name=rule)
