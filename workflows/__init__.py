@@ -1,1 +1,1 @@
-"""What runs: the four state machines, written with the Data Science SDK and rendered to ``rendered/*.asl.json``."""
+"""What runs: four state machines, written with the Data Science SDK, rendered to ``rendered/*.asl.json``."""

@@ -1,4 +1,4 @@
-"""Render the definitions to ``workflows/rendered/<machine>.asl.json``: ``python -m workflows.render [--check]``.
+"""Render the definitions to ``rendered/<machine>.asl.json``: ``python -m workflows.render [--check]``.
 
 The rendered files are committed and are what the template deploys, on AWS and on the laptop; ``--check`` says
 which of them differ from what the definitions give, and exits with 1.

@@ -1,6 +1,6 @@
-"""Named retry policies: transient errors only, with backoff and jitter. What fails for good is not tried again.
+"""Named retry policies: transient errors only, with backoff and jitter.
 
-Error names are those that Step Functions' service integrations report: an error that a service's model names is
+Error names are those of Step Functions' service integrations: an error that a service's model names is
 ``Service.Error``, any other (throttling among them) is the service's own base exception.
 """
 
@@ -74,7 +74,7 @@ SAGEMAKER_CALL = RetryPolicy(
     max_delay_seconds=30,
     jitter_strategy="FULL",
 )
-"""Throttling of an optimised integration, which comes under the same name as a refused request: two attempts."""
+"""Throttling of an optimised integration; a refused request has the same name, hence two attempts only."""
 
 SAGEMAKER_SDK = RetryPolicy(
     error_equals=["SageMaker.SageMakerException", "SageMaker.SdkClientException"],
@@ -109,6 +109,16 @@ NESTED_EXECUTION = RetryPolicy(
     jitter_strategy="FULL",
 )
 """The nested execution could not be started; one that ran and failed is not repeated."""
+
+NESTED_EXECUTION_SDK = RetryPolicy(
+    error_equals=["Sfn.SfnException", "Sfn.SdkClientException"],
+    interval_seconds=2,
+    max_attempts=3,
+    backoff_rate=2.0,
+    max_delay_seconds=30,
+    jitter_strategy="FULL",
+)
+"""The same for ``aws-sdk`` integrations."""
 
 NOTIFICATION = RetryPolicy(
     error_equals=[

@@ -1,8 +1,8 @@
 """What the Data Science SDK (2.3.0) lacks, added by subclassing its states.
 
-The SDK's own service steps read the partition from the environment and fix image, output path and hyperparameters
-when the definition is written. ``ServiceTask`` does neither: a definition is a pure function, and whatever differs
-between executions comes from their payload.
+The SDK's own service steps read the partition from the environment and fix image, output path and
+hyperparameters when the definition is written. ``ServiceTask`` does neither: a definition is a pure function,
+and whatever differs between executions comes from their payload.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class ExtraField(Enum):
     """Fields of the Amazon States Language that the SDK does not know."""
 
     ResultSelector = "result_selector"
+    Assign = "assign"
     ErrorPath = "error_path"
     CausePath = "cause_path"
     ItemReader = "item_reader"
@@ -34,7 +35,7 @@ class ExtraField(Enum):
 
 
 class ServiceTask(Task):
-    """A Task that calls ``integration`` (``lambda:invoke``, ``glue:startJobRun.sync``, ``aws-sdk:sagemaker:…``).
+    """A Task that calls ``integration``: ``lambda:invoke``, ``glue:startJobRun.sync`` …
 
     Comment, timeout and retry are not optional: a Task without them is a bug.
     """
@@ -69,6 +70,13 @@ class ParallelWithSelector(Parallel):
 
     def allowed_fields(self) -> list[Enum]:
         return [*super().allowed_fields(), ExtraField.ResultSelector]
+
+
+class PassWithAssign(Pass):
+    """A Pass state that sets variables."""
+
+    def allowed_fields(self) -> list[Enum]:
+        return [*super().allowed_fields(), ExtraField.Assign]
 
 
 class FailWithPaths(Fail):
@@ -136,7 +144,7 @@ def _select_from_payload(names: JsonObject) -> JsonObject:
 def run_glue_job(
     state_id: str, job: str, *, arguments: JsonObject, timeout_seconds: int = 14_400, **kwargs: Any
 ) -> ServiceTask:
-    """Run the Glue job whose name the template puts for ``${job}`` and wait for its end; its answer is dropped."""
+    """Run the Glue job whose name the template puts for ``${job}``, to its end; its answer is dropped."""
     return ServiceTask(
         state_id,
         integration="glue:startJobRun.sync",
@@ -148,37 +156,14 @@ def run_glue_job(
     )
 
 
-def run_execution(
-    state_id: str, machine: str, *, execution_input: JsonObject, timeout_seconds: int, **kwargs: Any
-) -> ServiceTask:
-    """Run the state machine whose ARN the template puts for ``${machine}`` and wait for its output.
-
-    The nested execution's name is the parent's with the redrive and retry counts, so that no attempt meets the
-    name of an earlier one.
-    """
-    return ServiceTask(
-        state_id,
-        integration="states:startExecution.sync:2",
-        timeout_seconds=timeout_seconds,
-        retry=retries.NESTED_EXECUTION,
-        parameters={
-            "StateMachineArn": "${" + machine + "}",
-            "Name.$": attempt_name("{}", "$$.Execution.Name"),
-            "Input": {
-                **execution_input,
-                # lets the console draw the link between parent and child
-                "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID.$": "$$.Execution.Id",
-            },
-        },
-        result_selector={"execution_arn.$": "$.ExecutionArn", "output.$": "$.Output"},
-        **kwargs,
-    )
+def formatted(template: str, *paths: str) -> str:
+    """The intrinsic that puts the values at ``paths`` into ``template``'s ``{}``."""
+    return f"States.Format('{template}', {', '.join(paths)})"
 
 
 def attempt_name(template: str, *paths: str) -> str:
-    """An intrinsic that formats ``template`` and appends the redrive and retry counts."""
-    arguments = ", ".join([*paths, "$$.Execution.RedriveCount", "$$.State.RetryCount"])
-    return f"States.Format('{template}-{{}}-{{}}', {arguments})"
+    """The same with redrive and retry counts appended: no attempt meets the name of an earlier one."""
+    return formatted(template + "-{}-{}", *paths, "$$.Execution.RedriveCount", "$$.State.RetryCount")
 
 
 def catch_all(next_step: State) -> list[Catch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stepfunctions.steps.choice_rule import ChoiceRule
 from stepfunctions.steps.states import Chain, Choice, Pass, State, Succeed
 
-from workflows.failure import failure_path, rejection, rejection_path
+from workflows.failure import failure_path, rejection, rejection_path, resumable
 from workflows.steps import (
     INTEGRATIONS,
     DistributedMap,
@@ -22,7 +22,7 @@ MACHINE = "Data engineering"
 
 def build() -> JsonObject:
     """The machine's definition, with ``${Substitutions}`` for what the template knows."""
-    failure = failure_path(MACHINE, "Data engineering failed")
+    failure = failure_path(MACHINE)
     rejected = rejection("Data rejected", "DataRejected")
     defaults, request = read_request(
         {
@@ -126,10 +126,12 @@ def build() -> JsonObject:
             )
         )
     )
-    return definition(
-        defaults,
-        "Turns the raw objects in S3 into a validated, cleaned, split and registered dataset version",
-        timeout_seconds=43_200,
+    return resumable(
+        definition(
+            defaults,
+            "Turns the raw objects in S3 into a validated, cleaned, split and registered dataset version",
+            timeout_seconds=43_200,
+        )
     )
 
 
@@ -137,7 +139,7 @@ def _ingest(failure: State) -> State:
     return invoke_function(
         "Ingest source objects",
         "IngestSourcesFunction",
-        comment="Snapshot the source objects with their S3 versions; the dataset version is the hash of what they hold",
+        comment="Snapshot the source objects; the dataset version is the hash of what they hold",
         payload={"execution_name.$": "$$.Execution.Name", "force.$": "$.request.force"},
         result={
             "run_uri": "run_uri",

@@ -1,4 +1,4 @@
-"""Create model and endpoint configuration, create or update the endpoint, test it, or put the old one back."""
+"""Create or update the endpoint for a model package, test it, or put the old one back."""
 
 from workflows.deployment.definition import build
 

@@ -7,13 +7,14 @@ from stepfunctions.steps.states import Catch, Chain, Choice, Pass, State, Succee
 
 from workflows import retries
 from workflows.deployment import endpoint
-from workflows.failure import failure_path, notify
+from workflows.failure import failure_path, notify, resumable
 from workflows.steps import (
     JsonObject,
     ServiceTask,
     attempt_name,
     catch_all,
     definition,
+    formatted,
     invoke_function,
     read_request,
 )
@@ -39,7 +40,7 @@ RESOLVED = (
 
 def build() -> JsonObject:
     """The machine's definition, with ``${Substitutions}`` for what the template knows."""
-    failure = failure_path(MACHINE, "Deployment failed")
+    failure = failure_path(MACHINE)
     defaults, request = read_request(
         {
             "use_case": "${UseCase}",
@@ -53,7 +54,7 @@ def build() -> JsonObject:
     resolve = invoke_function(
         "Resolve model package",
         "ResolveDeploymentFunction",
-        comment="The package that was asked for, or the latest approved one; refuses any that is not approved",
+        comment="The package asked for, or the latest approved one; refuses any that is not approved",
         payload={
             "execution_name.$": "$$.Execution.Name",
             "model_package_arn.$": "$.request.model_package_arn",
@@ -75,10 +76,14 @@ def build() -> JsonObject:
             endpoint.create_or_update(failure, after_change),
         ]
     )
-    return definition(
-        defaults,
-        "Deploys an approved model package to an endpoint, tests it, and puts the old one back if the test fails",
-        timeout_seconds=14_400,
+    return resumable(
+        definition(
+            defaults,
+            "Deploys an approved model package, tests the endpoint, and puts the old one back if it fails",
+            timeout_seconds=14_400,
+        ),
+        # their failure takes the change back, so going on means making the change again
+        resume_at=dict.fromkeys(("Check endpoint", "Test endpoint"), endpoint.LOOK),
     )
 
 
@@ -153,8 +158,13 @@ def _after_change(failure: State) -> State:
     tell = notify(
         "Notify success",
         "Tell the operators",
-        "States.Format('{} serves a new model', $.endpoint_name)",
-        "States.Format('Endpoint {} serves model package {}. Test: {}', $.endpoint_name, $.model_package_arn, States.JsonToString($.test))",
+        formatted("{} serves a new model", "$.endpoint_name"),
+        formatted(
+            "Endpoint {} serves model package {}. Test: {}",
+            "$.endpoint_name",
+            "$.model_package_arn",
+            "States.JsonToString($.test)",
+        ),
         # the endpoint serves: a message that could not be sent is no reason to fail
         catch=[
             Catch(

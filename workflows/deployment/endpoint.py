@@ -1,7 +1,7 @@
 """The endpoint's life: look, create or update, poll every status, and put the old configuration back.
 
-Step Functions has no ``.sync`` for endpoints, so each change is followed by a loop: describe, decide, wait. The
-first look comes at once. SageMaker itself ends every change (``InService`` or ``Failed``), so the loops end too.
+Step Functions has no ``.sync`` for endpoints, so each change is followed by a loop: describe, decide, wait.
+The first look comes at once. SageMaker itself ends every change, so the loops end too.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from stepfunctions.steps.choice_rule import ChoiceRule
 from stepfunctions.steps.states import Catch, Chain, Choice, Pass, State, Wait
 
 from workflows import retries
-from workflows.steps import ServiceTask, catch_all
+from workflows.steps import PassWithAssign, ServiceTask, catch_all, formatted
 
 _STATUS = {
     "status.$": "$.EndpointStatus",
     "configuration.$": "$.EndpointConfigName",
 }
+LOOK = "Look for the endpoint"
 CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 """The statuses that SageMaker leaves by itself; ``Deleting`` too, but not towards a serving endpoint"""
 
@@ -38,7 +39,7 @@ def create_or_update(failure: State, after_change: State) -> State:
     )
     update.next(after_change)
     remember.next(update)
-    look = _describe("Look for the endpoint", "Is there one to update?", retries.SAGEMAKER_LOOKUP)
+    look = _describe(LOOK, "Is there one to update?", retries.SAGEMAKER_LOOKUP)
     look.add_catch(
         [
             # DescribeEndpoint's "Could not find endpoint" has no error of its own in SageMaker's model
@@ -60,29 +61,32 @@ def create_or_update(failure: State, after_change: State) -> State:
 
 
 def poll_change(undo: State, then: State) -> State:
-    """Until the endpoint serves the new configuration, and on to ``then``; anything else leads to ``undo``."""
+    """Until the endpoint serves the new configuration, then ``then``; anything else leads to ``undo``."""
     check = _describe("Check endpoint", "How far is the change?", retries.SAGEMAKER_SDK)
     check.add_catch(catch_all(undo))
-    went_back = Pass(
+    went_back = _note(
         "Note that SageMaker rolled back",
-        comment="The endpoint serves, but not the configuration that was asked for",
-        parameters={
-            "Error": "UpdateRolledBack",
-            "Cause.$": "States.Format('SageMaker put configuration {} back on endpoint {}; its logs say why', $.endpoint.configuration, $.deployment.endpoint_name)",
-        },
-        result_path="$.failure",
+        "The endpoint serves, but not the configuration that was asked for",
+        "UpdateRolledBack",
+        formatted(
+            "SageMaker put configuration {} back on endpoint {}; its logs say why",
+            "$.endpoint.configuration",
+            "$.deployment.endpoint_name",
+        ),
+        undo,
     )
-    went_back.next(undo)
-    failed = Pass(
+    failed = _note(
         "Note that the endpoint failed",
-        comment="Failed, out of service, or being deleted by somebody else",
-        parameters={
-            "Error": "EndpointFailed",
-            "Cause.$": "States.Format('Endpoint {} is {}; read its log group /aws/sagemaker/Endpoints/{}', $.deployment.endpoint_name, $.endpoint.status, $.deployment.endpoint_name)",
-        },
-        result_path="$.failure",
+        "Failed, out of service, or being deleted by somebody else",
+        "EndpointFailed",
+        formatted(
+            "Endpoint {} is {}; read its log group /aws/sagemaker/Endpoints/{}",
+            "$.deployment.endpoint_name",
+            "$.endpoint.status",
+            "$.deployment.endpoint_name",
+        ),
+        undo,
     )
-    failed.next(undo)
     choice = Choice(
         "Is the endpoint in service?", comment="In service counts only with the new configuration"
     )
@@ -104,14 +108,26 @@ def poll_change(undo: State, then: State) -> State:
 
 def test_failed(undo: State) -> State:
     """The endpoint's answers were wrong or late: say so, and undo."""
-    note = Pass(
+    return _note(
         "Note that the test failed",
-        comment="The reasons that the endpoint test gave",
-        parameters={
-            "Error": "EndpointTestFailed",
-            "Cause.$": "States.Format('Endpoint {} failed its test: {}', $.deployment.endpoint_name, States.JsonToString($.test.reasons))",
-        },
+        "The reasons that the endpoint test gave",
+        "EndpointTestFailed",
+        formatted(
+            "Endpoint {} failed its test: {}",
+            "$.deployment.endpoint_name",
+            "States.JsonToString($.test.reasons)",
+        ),
+        undo,
+    )
+
+
+def _note(name: str, comment: str, error: str, cause: str, undo: State) -> Pass:
+    note = PassWithAssign(
+        name,
+        comment=comment,
+        parameters={"Error": error, "Cause.$": cause},
         result_path="$.failure",
+        assign={"failed_state": name, "resume_at": LOOK},
     )
     note.next(undo)
     return note

@@ -6,7 +6,7 @@ from stepfunctions.steps.choice_rule import ChoiceRule
 from stepfunctions.steps.states import Chain, Choice, Pass, State, Succeed
 
 from workflows import retries
-from workflows.failure import failure_path, rejection, rejection_path
+from workflows.failure import failure_path, rejection, rejection_path, resumable
 from workflows.model import jobs
 from workflows.steps import (
     JsonObject,
@@ -14,6 +14,7 @@ from workflows.steps import (
     ServiceTask,
     catch_all,
     definition,
+    formatted,
     invoke_function,
     read_request,
 )
@@ -42,7 +43,7 @@ RESOLVED = (
 
 def build() -> JsonObject:
     """The machine's definition, with ``${Substitutions}`` for what the template knows."""
-    failure = failure_path(MACHINE, "Model workflow failed")
+    failure = failure_path(MACHINE)
     rejected = rejection("Model rejected", "ModelRejected")
     defaults, request = read_request(
         {
@@ -55,10 +56,12 @@ def build() -> JsonObject:
         }
     )
     Chain([defaults, request, _resolve(failure), _train(failure, _after_training(failure, rejected))])
-    return definition(
-        defaults,
-        "Trains and evaluates a model on a registered dataset version; packages it if it passes the gate",
-        timeout_seconds=86_400,
+    return resumable(
+        definition(
+            defaults,
+            "Trains and evaluates a model on a registered dataset version; packages it if it passes the gate",
+            timeout_seconds=777_600,
+        )
     )
 
 
@@ -150,7 +153,11 @@ def _package(failure: State) -> State:
         retry=retries.SAGEMAKER_SDK,
         parameters={
             "ModelPackageGroupName": "${ModelPackageGroup}",
-            "ModelPackageDescription.$": "States.Format('Dataset version {}, training job {}', $.training.dataset.dataset_version, $.trained.job_name)",
+            "ModelPackageDescription.$": formatted(
+                "Dataset version {}, training job {}",
+                "$.training.dataset.dataset_version",
+                "$.trained.job_name",
+            ),
             "ModelApprovalStatus": "PendingManualApproval",
             "InferenceSpecification": {
                 "Containers": [
@@ -188,7 +195,7 @@ def _who_approves(failure: State, rejected: State) -> Choice:
     ask = ServiceTask(
         "Ask a person to approve",
         integration="sns:publish.waitForTaskToken",
-        comment='Whoever gets the message answers with SendTaskSuccess: {"approved": true or false, "reason": …}',
+        comment='Answered by SendTaskSuccess with {"approved": true or false, "reason": …}',
         timeout_seconds=604_800,
         retry=retries.NOTIFICATION,
         parameters={

@@ -5,8 +5,9 @@ from __future__ import annotations
 from stepfunctions.steps.choice_rule import ChoiceRule
 from stepfunctions.steps.states import Chain, Choice, Pass, State, Succeed
 
-from workflows.failure import failure_path
-from workflows.steps import JsonObject, catch_all, definition, read_request, run_execution
+from workflows.failure import failure_path, resumable
+from workflows.pipeline.nested import nested_run
+from workflows.steps import JsonObject, definition, read_request
 
 MACHINE = "Pipeline"
 _REQUEST = {
@@ -18,7 +19,7 @@ _REQUEST = {
 
 def build() -> JsonObject:
     """The machine's definition, with ``${Substitutions}`` for what the template knows."""
-    failure = failure_path(MACHINE, "Pipeline failed")
+    failure = failure_path(MACHINE)
     defaults, request = read_request(
         {
             "use_case": "${UseCase}",
@@ -27,43 +28,6 @@ def build() -> JsonObject:
             "hyperparameters": {},
             "approval": "automatic",
         }
-    )
-    data = run_execution(
-        "Run data engineering",
-        "DataEngineeringArn",
-        comment="From the raw objects to a registered dataset version",
-        execution_input=_REQUEST,
-        timeout_seconds=43_200,
-        result_path="$.data",
-        catch=catch_all(failure),
-    )
-    model = run_execution(
-        "Run model",
-        "ModelArn",
-        comment="From the dataset version to an approved model package",
-        execution_input={
-            **_REQUEST,
-            "dataset.$": "$.data.output",
-            "hyperparameters.$": "$.request.hyperparameters",
-            "approval.$": "$.request.approval",
-        },
-        timeout_seconds=691_200,
-        result_path="$.model",
-        catch=catch_all(failure),
-    )
-    deployment = run_execution(
-        "Run deployment",
-        "DeploymentArn",
-        comment="From the model package to an endpoint that answers",
-        execution_input={
-            **_REQUEST,
-            "model_package_arn.$": "$.model.output.model_package_arn",
-            "batch_uri.$": "$.model.output.batch_uri",
-            "transform_uri.$": "$.model.output.transform_uri",
-        },
-        timeout_seconds=14_400,
-        result_path="$.deployment",
-        catch=catch_all(failure),
     )
     report = Pass(
         "Report the run",
@@ -76,32 +40,57 @@ def build() -> JsonObject:
             "deployment.$": "$.deployment.output",
         },
     )
-    Chain(
-        [
-            defaults,
-            request,
-            data,
-            _anything_new(
-                Chain(
-                    [
-                        model,
-                        deployment,
-                        report,
-                        Succeed(
-                            "Model in service",
-                            comment="New data, a new model, and an endpoint that serves it",
-                        ),
-                    ]
-                )
-            ),
-        ]
+    done = Succeed("Model in service", comment="New data, a new model, and an endpoint that serves it")
+    deployment = nested_run(
+        "deployment",
+        "Deployment",
+        comment="From the model package to an endpoint that answers",
+        result="deployment",
+        execution_input={
+            **_REQUEST,
+            "model_package_arn.$": "$.model.output.model_package_arn",
+            "batch_uri.$": "$.model.output.batch_uri",
+            "transform_uri.$": "$.model.output.transform_uri",
+        },
+        timeout_seconds=14_400,
+        failure=failure,
+        then=Chain([report, done]),
     )
-    return definition(
-        defaults, "Chains data engineering, model and deployment into one run", timeout_seconds=777_600
+    model = nested_run(
+        "model",
+        "Model",
+        comment="From the dataset version to an approved model package",
+        result="model",
+        execution_input={
+            **_REQUEST,
+            "dataset.$": "$.data.output",
+            "hyperparameters.$": "$.request.hyperparameters",
+            "approval.$": "$.request.approval",
+        },
+        timeout_seconds=777_600,
+        failure=failure,
+        then=deployment,
+    )
+    data = nested_run(
+        "data engineering",
+        "DataEngineering",
+        comment="From the raw objects to a registered dataset version",
+        result="data",
+        execution_input=_REQUEST,
+        timeout_seconds=43_200,
+        failure=failure,
+        then=_anything_new(model),
+    )
+    Chain([defaults, request])
+    request.next(data)
+    return resumable(
+        definition(
+            defaults, "Chains data engineering, model and deployment into one run", timeout_seconds=864_000
+        )
     )
 
 
-def _anything_new(go_on: Chain) -> State:
+def _anything_new(go_on: State) -> State:
     report = Pass(
         "Report that nothing is new",
         comment="The registered dataset version, as it was",
