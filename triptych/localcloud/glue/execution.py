@@ -81,9 +81,8 @@ class RunExecution:
             self._finish(RunOutcome("FAILED", str(error)))
             return
         except OSError as error:
-            self._finish(
-                RunOutcome("FAILED", f"The run's folder {self._scratch} could not be prepared: {error}")
-            )
+            message = f"The run's folder {self._scratch} could not be prepared: {error}"
+            self._finish(RunOutcome("FAILED", message))
             return
         if stopping:
             self._finish(RunOutcome("STOPPED"))
@@ -103,7 +102,8 @@ class RunExecution:
         if missing := arguments.missing_modules():
             raise _CannotRun(
                 f"--additional-python-modules: {', '.join(missing)} not installed in the local cloud's "
-                "environment, which installs nothing by itself. Install it there with pip, or drop it from the job."
+                "environment, which installs nothing by itself. Install it there with pip, or drop it "
+                "from the job."
             )
         if arguments.engine == "spark" and (absent := spark_engine.missing_packages()):
             raise _CannotRun(
@@ -171,14 +171,15 @@ class RunExecution:
 
     def _ended(self, how: JobExit) -> None:
         outcome = self._outcome(how)
-        if outcome.state == "SUCCEEDED":
-            try:
+        try:
+            if outcome.state == "SUCCEEDED":
                 self._adopt()
-            except ServiceError as error:
-                outcome = RunOutcome("FAILED", f"The run's outputs could not be stored: {error.message}")
-        if outcome.state != "SUCCEEDED":
-            self._log(
-                ERROR_GROUP, (self._failure().get("trace") or outcome.message or outcome.state).splitlines()
+            else:
+                text = self._failure().get("trace") or outcome.message or outcome.state
+                self._log(ERROR_GROUP, text.splitlines())
+        except (ServiceError, OSError, sqlite3.Error) as error:
+            outcome = RunOutcome(
+                "FAILED", outcome.message or f"The run's outputs could not be stored: {error}"
             )
         self._finish(outcome)
 

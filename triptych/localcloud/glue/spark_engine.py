@@ -48,6 +48,7 @@ def activate(paths: JobPaths, scratch: Path, threads: int, memory_limit_mb: int)
     settings = {
         "spark.master": f"local[{threads}]",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
         "spark.driver.memory": f"{memory_limit_mb}m",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={temporary} -Duser.timezone=UTC",
