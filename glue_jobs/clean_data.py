@@ -1,0 +1,256 @@
+"""Glue job: raw CSV to typed, deduplicated Parquet; every bad row to quarantine with its place and reasons.
+
+Rows in = rows out + quarantined for each table, where rows in are the lines of the files themselves; the job fails
+when they differ. A table that is clean costs one pass; only what looks bad is looked at again, with line numbers.
+
+Arguments: ``--contract_uri --accepted_uri --run_uri``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from glue_lib.engine_io import Engine, SourceFile, Step, open_engine, quoted
+from glue_lib.job import accepted_files, arguments, put_json, read_contract
+from triptych.core.contract import Column, Table
+
+MALFORMED = "wrong number of fields"
+DUPLICATE_ROW = "duplicate row"
+DUPLICATE_KEY = "duplicate key"
+
+
+class RowsLost(Exception):
+    """A table's rows in are not its rows out plus those quarantined."""
+
+
+@dataclass(frozen=True)
+class TableCounts:
+    """What became of one table's rows."""
+
+    rows_in: int
+    rows_out: int
+    quarantined: int
+    by_reason: dict[str, int]
+
+
+def transform(table: Table, engine: Engine, source: str, *, with_lines: bool = False) -> str:
+    """The SQL that types a table's strings: the contract's columns, then ``reasons`` (empty when good).
+
+    ``source`` is a view of strings with ``source_file`` (and ``line`` and the ``original`` text, asked for
+    with ``with_lines``).
+    """
+    place = "source_file, line, original, " if with_lines else ""
+    texts, values, reasons = [], [], []
+    for column in table.columns.values():
+        name, text = f"`{column.name}`", f"`{column.name}__text`"
+        texts.append(f"`{column.name}` AS {text}")
+        texts.append(f"{_value(column, table, engine)} AS {name}")
+        values.append(f"{_final(column)} AS {name}")
+        reasons += [f"CASE WHEN {test} THEN {quoted(reason)} END" for test, reason in _tests(column, table)]
+    original = _original(table)
+    if with_lines:
+        texts.append(f"line, {original} AS original")
+    return (
+        f"SELECT {place}{', '.join(values)}, concat_ws('; ', {', '.join(reasons)}) AS reasons "
+        f"FROM (SELECT source_file, {', '.join(texts)} FROM {source})"
+    )
+
+
+def good_rows(table: Table, engine: Engine, source: str) -> str:
+    """The SQL of the rows that nothing is wrong with, typed, without building their reasons."""
+    texts, values, tests = [], [], []
+    for column in table.columns.values():
+        texts.append(f"`{column.name}` AS `{column.name}__text`")
+        texts.append(f"{_value(column, table, engine)} AS `{column.name}`")
+        values.append(f"{_final(column)} AS `{column.name}`")
+        tests += [f"NOT ({test})" for test, _ in _tests(column, table)]
+    where = f" WHERE {' AND '.join(tests)}" if tests else ""
+    return f"SELECT {', '.join(values)} FROM (SELECT {', '.join(texts)} FROM {source}){where}"
+
+
+def clean_table(engine: Engine, table: Table, files: Sequence[SourceFile], clean_uri: str) -> TableCounts:
+    """Write ``table``'s good rows below ``clean_uri`` and leave the others in view ``<table>_bad``."""
+    raw, bad = f"{table.name}_raw", f"{table.name}_bad"
+    engine.open_csv(raw, files, table.header, table.files.delimiter)
+    rows_in = sum(engine.count_rows(raw).values())
+    engine.write_parquet(good_rows(table, engine, raw), clean_uri)
+    engine.open_parquet(f"{table.name}_good", clean_uri)
+    key = ", ".join(f"`{name}`" for name in table.key)
+    rows_good = _count(engine, f"SELECT count(*) AS n FROM {table.name}_good")
+    engine.run(
+        [
+            Step(
+                f"{table.name}_twice",
+                f"SELECT {key} FROM {table.name}_good GROUP BY {key} HAVING count(*) > 1",
+                keep=True,
+            )
+        ]
+    )
+    twice = _count(engine, f"SELECT count(*) AS n FROM {table.name}_twice")
+    if rows_good == rows_in and not twice:
+        return TableCounts(rows_in, rows_good, 0, {})
+    engine.number_lines(raw)
+    suspects = transform(table, engine, f"{raw}_numbered", with_lines=True)
+    same_key = " AND ".join(f"s.`{name}` <=> t.`{name}`" for name in table.key)
+    every = ", ".join(f"`{name}`" for name in table.header)
+    engine.run(
+        [
+            Step(f"{table.name}_typed", suspects),
+            # Only rows that are bad by themselves, or whose key is not unique: a small share of the table.
+            Step(
+                f"{table.name}_suspects",
+                f"SELECT s.* FROM {table.name}_typed s LEFT SEMI JOIN {table.name}_twice t ON {same_key} "
+                f"WHERE s.reasons = '' UNION ALL SELECT * FROM {table.name}_typed WHERE reasons <> ''",
+                keep=True,
+            ),
+            Step(
+                f"{table.name}_judged",
+                f"""SELECT *, CASE WHEN reasons <> '' THEN reasons
+                      WHEN same_row > 1 THEN '{DUPLICATE_ROW}' WHEN same_key > 1 THEN '{DUPLICATE_KEY}' ELSE '' END AS verdict
+                    FROM (SELECT *,
+                      row_number() OVER (PARTITION BY reasons, {every} ORDER BY source_file, line) AS same_row,
+                      row_number() OVER (PARTITION BY reasons, {key} ORDER BY source_file, line) AS same_key
+                      FROM {table.name}_suspects)""",
+                keep=True,
+            ),
+            Step(
+                bad,
+                f"""SELECT {quoted(table.name)} AS `table`, source_file, CAST(line AS BIGINT) AS line, verdict AS reasons,
+                      original AS row FROM {table.name}_judged WHERE verdict <> ''
+                    UNION ALL SELECT {quoted(table.name)}, source_file, CAST(line AS BIGINT), '{MALFORMED}', row
+                    FROM {raw}_malformed""",
+                keep=True,
+            ),
+        ]
+    )
+    if twice:
+        good_key = same_key.replace("s.", "g.")
+        # From the source again: a folder cannot be replaced by what is being read from it.
+        engine.write_parquet(
+            f"SELECT g.* FROM ({good_rows(table, engine, raw)}) g LEFT ANTI JOIN {table.name}_twice t ON {good_key} "
+            f"UNION ALL SELECT {every} FROM {table.name}_judged WHERE verdict = ''",
+            clean_uri,
+        )
+        engine.open_parquet(f"{table.name}_good", clean_uri)
+        rows_good = _count(engine, f"SELECT count(*) AS n FROM {table.name}_good")
+    by_reason: Counter[str] = Counter()
+    quarantined = 0
+    for row in engine.rows(f"SELECT reasons, count(*) AS n FROM {bad} GROUP BY reasons"):
+        quarantined += row["n"]
+        for reason in row["reasons"].split("; "):
+            by_reason[reason] += row["n"]
+    counts = TableCounts(rows_in, rows_good, quarantined, dict(sorted(by_reason.items())))
+    if counts.rows_in != counts.rows_out + counts.quarantined:
+        raise RowsLost(
+            f"table {table.name!r}: {counts.rows_in} rows in, but {counts.rows_out} out and {counts.quarantined} "
+            f"quarantined; a field that holds a line break, or a file that changed meanwhile, would explain it: "
+            f"{', '.join(file.key for file in files[:5])}"
+        )
+    return counts
+
+
+def _value(column: Column, table: Table, engine: Engine) -> str:
+    """The column's value from its string; null where there is none, or where it does not parse."""
+    name = f"`{column.name}`"
+    nulls = ", ".join(quoted(value) for value in table.files.null_values if value) or "''"
+    if column.type == "string":
+        return f"CASE WHEN trim({name}) IN ('', {nulls}) THEN NULL ELSE trim({name}) END"
+    parsed = engine.timestamp(name) if column.type == "timestamp" else engine.number(name)
+    if any(character.isdigit() for value in table.files.null_values for character in value):
+        # A marker such as -999 would parse.
+        return f"CASE WHEN trim({name}) IN ('', {nulls}) THEN NULL ELSE {parsed} END"
+    return parsed
+
+
+def _final(column: Column) -> str:
+    name = f"`{column.name}`"
+    if column.type == "integer":
+        cast = f"CAST({name} AS BIGINT)"
+    else:
+        cast = name
+    tests = [test for test, _ in _value_tests(column)] if column.on_bad == "make_null" else []
+    return f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {cast} END" if tests else cast
+
+
+def _tests(column: Column, table: Table) -> list[tuple[str, str]]:
+    """Tests that a bad row fails (SQL, never null) and their reasons."""
+    name, text = f"`{column.name}`", f"`{column.name}__text`"
+    tests: list[tuple[str, str]] = []
+    nulls = ", ".join(quoted(value) for value in table.files.null_values if value) or "''"
+    marked = f"({text} IS NULL OR trim({text}) IN ('', {nulls}))"
+    if not column.nullable:
+        tests.append((f"{name} IS NULL AND {marked}", f"{column.name}: missing"))
+    if column.on_bad == "make_null":
+        return tests
+    if column.type != "string":
+        kind = {"integer": "not an integer", "number": "not a number", "timestamp": "not a timestamp"}[
+            column.type
+        ]
+        odd = f"{name} IS NULL AND NOT {marked}"
+        if column.type == "integer":
+            odd = f"({odd}) OR ({name} IS NOT NULL AND {name} <> floor({name}))"
+        tests.append((odd, f"{column.name}: {kind}"))
+    return tests + _value_tests(column)
+
+
+def _value_tests(column: Column) -> list[tuple[str, str]]:
+    name = f"`{column.name}`"
+    tests: list[tuple[str, str]] = []
+    if column.min is not None:
+        tests.append((f"{name} IS NOT NULL AND {name} < {column.min}", f"{column.name}: below {column.min}"))
+    if column.max is not None:
+        tests.append((f"{name} IS NOT NULL AND {name} > {column.max}", f"{column.name}: above {column.max}"))
+    if column.allowed:
+        allowed = ", ".join(quoted(value) for value in column.allowed)
+        tests.append(
+            (f"{name} IS NOT NULL AND {name} NOT IN ({allowed})", f"{column.name}: not an allowed value")
+        )
+    if column.pattern is not None:
+        pattern = quoted(f"^(?:{column.pattern})$")
+        tests.append(
+            (f"{name} IS NOT NULL AND NOT ({name} RLIKE {pattern})", f"{column.name}: not of the pattern")
+        )
+    return tests
+
+
+def _original(table: Table) -> str:
+    """The row as it was read, its fields joined again."""
+    fields = ", ".join(f"coalesce(`{name}`, '')" for name in table.header)
+    return f"concat_ws({quoted(table.files.delimiter)}, {fields})"
+
+
+def _count(engine: Engine, sql: str) -> int:
+    return int(engine.rows(sql)[0]["n"])
+
+
+def main() -> None:
+    """Clean every table of the contract."""
+    options = arguments(["contract_uri", "accepted_uri", "run_uri"])
+    contract = read_contract(options["contract_uri"])
+    files = accepted_files(contract, options["accepted_uri"])
+    run_uri = options["run_uri"].rstrip("/")
+    engine = open_engine("clean_data")
+    counts: dict[str, TableCounts] = {}
+    for name, table in contract.tables.items():
+        counts[name] = clean_table(engine, table, files[name], f"{run_uri}/clean/{name}")
+        print(
+            f"{name}: {counts[name].rows_in} in, {counts[name].rows_out} out, {counts[name].quarantined} quarantined"
+        )
+    dirty = [f"SELECT * FROM {name}_bad" for name, count in counts.items() if count.quarantined]
+    empty = "SELECT '' AS `table`, '' AS source_file, CAST(0 AS BIGINT) AS line, '' AS reasons, '' AS row WHERE 1 = 0"
+    quarantine = " UNION ALL ".join(dirty or [empty])
+    engine.write_parquet(f"SELECT * FROM ({quarantine}) ORDER BY source_file, line", f"{run_uri}/quarantine")
+    document: dict[str, Any] = {
+        "rows_in": sum(count.rows_in for count in counts.values()),
+        "rows_out": sum(count.rows_out for count in counts.values()),
+        "quarantined": sum(count.quarantined for count in counts.values()),
+        "tables": {name: vars(count) for name, count in counts.items()},
+    }
+    put_json(f"{run_uri}/cleaning.json", document)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the Glue jobs share; packed as ``glue_lib`` for ``--extra-py-files``."""
