@@ -69,6 +69,7 @@ def deploy(
     s3 = client("s3")
     _ensure_bucket(s3, target)
     parameters |= {
+        "GitCommit": _commit(project),
         "LibsUri": _upload(s3, target, "libs", built.libs),
         "ContractUri": _upload(s3, target, "contracts", built.contract),
         **{
@@ -162,11 +163,34 @@ def _parameters(project: Path, target: Target) -> dict[str, str]:
         raise DeployFailed(f"environment '{target.environment}' has no {path}; known: {', '.join(known)}")
     given = {entry["ParameterKey"]: entry["ParameterValue"] for entry in json.loads(path.read_text())}
     return {
+        **_from_contract(project, target),
         **given,
         "UseCase": target.use_case,
         "EnvironmentName": target.environment,
         "DeployBucket": target.deploy_bucket,
     }
+
+
+def _from_contract(project: Path, target: Target) -> dict[str, str]:
+    """What the template needs to know of the contract; an environment's parameter file may say otherwise."""
+    from triptych.core.contract import ContractError, load_contract
+
+    try:
+        contract = load_contract(project / "usecases" / target.use_case / "contract.yaml")
+    except ContractError as error:
+        raise DeployFailed(str(error)) from error
+    return {"EndpointName": contract.deployment.endpoint_name, "PrimaryTable": contract.primary_table}
+
+
+def _commit(project: Path) -> str:
+    """The checkout's commit, ``unknown`` outside of a Git repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
 
 
 def _fingerprint(project: Path, built: packaging.Build, parameters: Mapping[str, str]) -> str:
