@@ -1,0 +1,1 @@
+"""SageMaker on the laptop: training, processing and transform jobs, models and endpoints that really run."""

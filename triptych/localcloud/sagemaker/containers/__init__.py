@@ -1,0 +1,12 @@
+"""What runs inside a job's process in place of AWS's own containers."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+XGBOOST = _HERE / "xgboost_train.py"
+"""the managed XGBoost algorithm"""
+BATCH_TRANSFORM = _HERE / "batch_transform.py"
+"""batch transform: a model's handlers over files"""
+SERVE = _HERE.parents[3] / "sagemaker_jobs" / "serve"
+"""the model server's source"""
