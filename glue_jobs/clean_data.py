@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glue_lib.engine_io import Engine, SourceFile, Step, open_engine, quoted
+from glue_lib.engine_io import Engine, SourceFile, open_engine, quoted
 from glue_lib.job import accepted_files, arguments, put_json, read_contract
 from triptych.core.contract import Column, Table
+from triptych.core.features import Step
 
 MALFORMED = "wrong number of fields"
 DUPLICATE_ROW = "duplicate row"

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+from triptych.core.features import Step
+
 NUMBER_PATTERN = r"^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?$"
 
 
@@ -27,15 +29,6 @@ class SourceFile:
 
     uri: str
     key: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """One named query of a plan; ``keep`` says that several later steps read it, so it is computed once."""
-
-    name: str
-    sql: str
-    keep: bool = False
 
 
 class Engine(Protocol):
