@@ -1,0 +1,1 @@
+"""EventBridge and its Scheduler: events find their rules' targets, schedules fire."""
