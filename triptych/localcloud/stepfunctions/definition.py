@@ -33,7 +33,7 @@ class Retrier:
     full_jitter: bool
 
     def delay_seconds(self, attempt: int, fraction: float) -> float:
-        """How long to wait before retry ``attempt`` (the first is 0); ``fraction`` in [0, 1) is for jitter."""
+        """The wait before retry ``attempt`` (the first is 0); ``fraction`` in [0, 1) is the jitter."""
         try:
             delay = self.interval_seconds * self.backoff_rate**attempt
         except OverflowError:

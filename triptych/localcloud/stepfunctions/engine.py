@@ -1,7 +1,8 @@
-"""The durable engine: one thread owns every execution, keeps what happens in the journal, then lets it take effect.
+"""The durable engine: one thread owns every execution; what happens is journalled, and then takes effect.
 
-Requests, task answers and timers become commands in a queue. The engine's thread takes what has gathered, runs the
-interpreters, commits all of it in one transaction, and only then starts tasks, answers callers and tells the bus.
+Requests, task answers and timers become commands in a queue. The engine's thread takes what has gathered, runs
+the interpreters, commits all of it in one transaction, and only then starts tasks, answers callers and tells the
+bus.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from triptych.localcloud.stepfunctions.effects import (
     StartTask,
     StopMapRun,
 )
-from triptych.localcloud.stepfunctions.interpreter import ABORTED, FAILED, RUNNING, Facts, Interpreter
+from triptych.localcloud.stepfunctions.interpreter import FAILED, RUNNING, Facts, Interpreter
 from triptych.localcloud.stepfunctions.journal import Input, Journal, NewExecution
 from triptych.localcloud.stepfunctions.jsontext import decode
 from triptych.localcloud.stepfunctions.mapdispatch import MapDispatch
@@ -48,6 +49,10 @@ RETRY_AFTER_SECONDS = 0.5
 
 class EngineUnavailable(Exception):
     """The journal could not be written; nothing of the request has taken effect."""
+
+
+class DuplicateExecution(Exception):
+    """An execution of this ARN exists already."""
 
 
 class Clock(Protocol):
@@ -83,7 +88,7 @@ Listener = Callable[[Finished], None]
 
 
 class Engine(MapDispatch):
-    """Runs executions. Public methods may be called from any thread; those that change something wait for the commit.
+    """Runs executions. Public methods may be called from any thread; what changes something waits for the commit.
 
     ``listener`` is called in the engine's thread after each start and end; it must be quick.
     """
@@ -251,6 +256,7 @@ class Engine(MapDispatch):
         """The transaction was rolled back: forget what memory says, and try again what nobody can repeat."""
         _log.error("Step Functions journal %s: %s; trying again", self.journal.database.path, error)
         self._after.clear()
+        self.map_runs.clear()
         for arn in self._touched:
             self.live.pop(arn, None)
         touched, self._touched = self._touched, set()
@@ -286,6 +292,8 @@ class Engine(MapDispatch):
     def _begin(
         self, new: NewExecution, value: Any, kept: bool = True, ended: Future[Interpreter] | None = None
     ) -> None:
+        if kept and self.journal.execution(new.arn) is not None:
+            raise DuplicateExecution(new.arn)
         seq = self.journal.add_execution(new) if kept else 0
         self._touched.add(new.arn)
         interpreter = self._interpreter(new, value)
@@ -607,6 +615,3 @@ def _recovery(engine: Engine, request: TaskRequest, submitted: Any) -> Callable[
 
 def _reading(engine: Engine, arn: str, read: ReadItems) -> Callable[[], None]:
     return lambda: engine.read_items(arn, read)
-
-
-__all__ = ["ABORTED", "Engine", "EngineUnavailable", "Finished", "Sink"]

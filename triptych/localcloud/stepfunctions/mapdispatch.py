@@ -288,12 +288,12 @@ class MapDispatch:
             self.clock(), map_run_arn,
         )  # fmt: skip
         run = self._rebuilt(map_run_arn)
+        run.failed = run.failed_items = 0
         for row in self.journal.all(
             "SELECT arn, item_index, status, type FROM executions WHERE map_run_arn = ? AND item_index IS NOT NULL",
             map_run_arn,
         ):
             if row["status"] not in (SUCCEEDED, RUNNING):
-                run.failed = run.failed_items = 0
                 if row["type"] == "EXPRESS":
                     run.waiting.append(row["item_index"])
                 else:
@@ -333,6 +333,16 @@ class MapDispatch:
                 run.failed += 1
                 run.failed_items += child["item_count"]
         return run
+
+    def change_map_run(self, map_run_arn: str, limits: dict[str, Any]) -> None:
+        """UpdateMapRun: new limits (by column name), from now on."""
+        for column, value in limits.items():
+            self.journal.run(f"UPDATE map_runs SET {column} = ? WHERE arn = ?", value, map_run_arn)
+        run = self.map_runs.get(map_run_arn)
+        if run is not None:
+            for column, value in limits.items():
+                setattr(run, column, value)
+            self.post(lambda: self._pump(run))
 
     def recover_map_runs(self) -> None:
         """After a restart: go on with every map run that was under way."""
