@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from triptych.localcloud.jobs.isolation import hide_project
+from triptych.localcloud.jobs.isolation import hide_project, prefer
 from triptych.localcloud.jobs.spec import CHANNEL_VARIABLE
 
 _PR_SET_PDEATHSIG = 1
@@ -93,12 +93,12 @@ def _run_entry(request: dict[str, Any], channel: int | None) -> int:
     if entry["kind"] == "function":
         function = _resolve(entry["function"])
         hide_project()
-        sys.path[:0] = request["python_path"]
+        prefer(request["python_path"])
         result = function(**entry["kwargs"])
         return result if isinstance(result, int) else 0
     hide_project()
     path = str(Path(entry["path"]).absolute())
-    sys.path[:0] = [str(Path(path).parent), *request["python_path"]]
+    prefer([str(Path(path).parent), *request["python_path"]])
     sys.argv = [path, *entry["argv"]]
     run_script(path)
     return 0

@@ -6,8 +6,10 @@ would pass here and fail there.
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -49,6 +51,35 @@ def hide_project() -> None:
     ]
     sys.path_hooks[:] = [hook for hook in sys.path_hooks if not _is_editable_install(hook)]
     sys.path_importer_cache.clear()
+
+
+def prefer(python_path: Sequence[str]) -> None:
+    """Put ``python_path`` first, and forget what the fork server has loaded under the names found there.
+
+    Compiled packages are kept: they cannot be loaded twice, and those of an archive are built for AWS.
+    """
+    sys.path[:0] = python_path
+    brought = {name for entry in python_path for name in _top_level_names(entry)}
+    for top in brought - sys.stdlib_module_names:
+        loaded = [name for name in sys.modules if name == top or name.startswith(f"{top}.")]
+        if not any(_is_compiled(sys.modules[name]) for name in loaded):
+            for name in loaded:
+                del sys.modules[name]
+
+
+def _top_level_names(entry: str) -> set[str]:
+    if os.path.isdir(entry):
+        names = set(os.listdir(entry))
+    elif zipfile.is_zipfile(entry):
+        with zipfile.ZipFile(entry) as archive:
+            names = {name.split("/")[0] for name in archive.namelist()}
+    else:
+        names = set()
+    return {name.removesuffix(".py") for name in names}
+
+
+def _is_compiled(module: ModuleType) -> bool:
+    return (getattr(module, "__file__", None) or "").endswith((".so", ".pyd"))
 
 
 def _is_editable_install(finder: object) -> bool:
