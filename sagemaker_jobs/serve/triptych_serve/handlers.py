@@ -83,7 +83,8 @@ def load_xgboost(model_dir: Path) -> XGBoostModel:
         booster.load_model(content)
         columns = int(booster.num_features())
     except Exception as error:
-        raise ModelUnusable(f"{path.name} cannot be read as an XGBoost model: {str(error)[:300]}") from error
+        reason = " ".join(str(error).split("Stack trace", 1)[0].split())[:300]
+        raise ModelUnusable(f"{path.name} cannot be read as an XGBoost model: {reason}") from error
     best = booster.attr("best_iteration")
     threads = os.environ.get("TRIPTYCH_SERVE_THREADS")
     if threads:

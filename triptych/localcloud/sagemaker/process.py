@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STOP_GRACE_SECONDS = 120.0
 """How long a job may go on after SIGTERM, as StopTrainingJob documents"""
 _TRACEBACK = "Traceback (most recent call last):"
+_NAMED_ERROR = re.compile(r"[A-Z]\w*(Error|Exception|Unusable|Refused|Failed): ")
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning|[A-Z]\w*)?(: .*)?$")
 
 
@@ -48,7 +49,8 @@ class JobLog:
                 line = lines[number]
                 if line and not line[0].isspace() and _EXCEPTION.match(line):
                     return "\n".join(lines[number : number + 12]).strip()
-        return "\n".join(line for line in lines[-3:] if line.strip())
+        named = [line for line in lines if _NAMED_ERROR.match(line)]
+        return named[-1] if named else "\n".join(line for line in lines[-3:] if line.strip())
 
 
 class JobControl:
