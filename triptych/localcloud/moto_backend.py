@@ -86,7 +86,16 @@ class MotoBackend:
         self.replay_failures: list[str] = []
 
     def start(self) -> None:
-        """Load moto and replay the journal in the background; requests wait for it."""
+        """Load moto and replay the journal in the background; requests wait for it.
+
+        moto's core is loaded here and now: its modules (and werkzeug's) import each other in circles, which two
+        threads at once would see half done.
+        """
+        import moto.core.parse
+        import moto.core.routing
+        import moto.core.serialize
+        import moto.moto_server.werkzeug_app  # noqa: F401
+
         threading.Thread(target=self._load, name="moto", daemon=True).start()
 
     def stop(self) -> None:

@@ -1,0 +1,1 @@
+"""The resource types of CloudFormation that the local cloud makes, by service."""
