@@ -215,8 +215,9 @@ def test_parameters_that_do_not_fit_are_named(
     with pytest.raises(ParametersRejected) as caught:
         to_request(given, shape(service, operation, "input"), dialect)
     assert caught.value.reason == reason
-    assert str(caught.value).startswith("The Parameters '")
-    assert str(caught.value).endswith(f"could not be used to start the Task: [{reason}]")
+    assert caught.value.error == "States.Runtime"
+    assert caught.value.cause.startswith("The Parameters '")
+    assert caught.value.cause.endswith(f"could not be used to start the Task: [{reason}]")
 
 
 MOMENT = datetime(2026, 8, 28, 20, 34, 59, 712000, tzinfo=UTC)
@@ -232,6 +233,14 @@ MOMENT = datetime(2026, 8, 28, 20, 34, 59, 712000, tzinfo=UTC)
             {"startDate": MOMENT, "executionArn": "a", "ResponseMetadata": {}},
             {"ExecutionArn": "a", "StartDate": 1787949299712},
             id="optimised: milliseconds, alphabetical, no botocore members",
+        ),
+        pytest.param(
+            "stepfunctions",
+            "StartExecution",
+            OPTIMISED,
+            {"startDate": MOMENT.timestamp()},
+            {"StartDate": 1787949299712},
+            id="seconds for a time",
         ),
         pytest.param(
             "stepfunctions",

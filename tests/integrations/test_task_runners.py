@@ -655,6 +655,15 @@ def test_many_tasks_may_wait_for_one_execution(bench: MakeBench) -> None:
     assert [b.sink.next()[0] for _ in range(3)] == ["succeeded"] * 3
 
 
+def test_a_description_that_cannot_be_shown_fails_the_task(bench: MakeBench) -> None:
+    b = glue_bench(bench)
+    b.run("glue:startJobRun.sync", {"JobName": "j"})
+    wait_until(lambda: b.clients.named("glue.GetJobRun"))
+    b.cloud.bus.publish(JobEnded("glue", "job_run", "jr_1", ["no", "description"]))  # type: ignore[arg-type]
+    kind, error, _ = b.sink.next()
+    assert (kind, error) == ("failed", "States.Runtime")
+
+
 # --- stopping ---
 
 

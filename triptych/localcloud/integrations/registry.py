@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ class TaskRunners:
         arguments = action.arguments(self._cloud.clients, request)
         with self._lock:
             self._attempts[request.task_id] = _Attempt()
-        self._threads.submit(lambda: self._call(resource, action, arguments, request, sink))
+        self._run(request, sink, lambda: self._call(resource, action, arguments, request, sink))
 
     def cancel(self, request: TaskRequest) -> None:
         """Stop a ``.sync`` task's job; a start call under way is followed by the stop call."""
@@ -102,10 +102,10 @@ class TaskRunners:
         if action.job is not None and _waits_for_job(resource):
             job = action.job
             if submitted is not None:
-                self._threads.submit(lambda: self._wait(resource, action, job, request, submitted, sink))
+                self._run(request, sink, lambda: self._wait(resource, action, job, request, submitted, sink))
                 return
             if job.is_named(request.parameters):
-                self._threads.submit(lambda: self._find_or_start(resource, action, job, request, sink))
+                self._run(request, sink, lambda: self._find_or_start(resource, action, job, request, sink))
                 return
         elif action.is_read_only:
             self.start(request, sink)
@@ -142,6 +142,18 @@ class TaskRunners:
         return action
 
     # --- calls, on threads of their own ---
+
+    def _run(self, request: TaskRequest, sink: TaskSink, work: Callable[[], None]) -> None:
+        """``work`` on a thread; what it raises fails the task, so that no task waits for ever."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception as error:
+                _log.exception("task %s of %s failed", request.resource, request.execution_arn)
+                sink.failed(request.task_id, "States.Runtime", f"{type(error).__name__}: {error}")
+
+        self._threads.submit(guarded)
 
     def _call(
         self, resource: Resource, action: Action, arguments: JsonObject, request: TaskRequest, sink: TaskSink
@@ -181,8 +193,10 @@ class TaskRunners:
             self._report(resource, job, client, description, task_id, sink)
 
         def on_end(description: JsonObject) -> None:
-            self._threads.submit(
-                lambda: report(description or job.describe(client, request.parameters, submitted))
+            self._run(
+                request,
+                sink,
+                lambda: report(description or job.describe(client, request.parameters, submitted)),
             )
 
         key = (job.bus_service, job.bus_kind, job.identity(request.parameters, submitted))

@@ -10,14 +10,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from triptych.localcloud.integrations.naming import capitalised, pascal_case
+from triptych.localcloud.stepfunctions.tasks import TaskError
 
 
-class ParametersRejected(Exception):
-    """A task's parameters do not fit the operation; the text is AWS's, for an error ``States.Runtime``."""
+class ParametersRejected(TaskError):
+    """A task's parameters do not fit the operation: ``States.Runtime``, with AWS's text as cause."""
 
     def __init__(self, parameters: Any, reason: str) -> None:
         text = json.dumps(parameters, separators=(",", ":"), ensure_ascii=False, default=str)
-        super().__init__(f"The Parameters '{text}' could not be used to start the Task: [{reason}]")
+        super().__init__(
+            "States.Runtime", f"The Parameters '{text}' could not be used to start the Task: [{reason}]"
+        )
         self.reason = reason
 
 
@@ -95,25 +98,14 @@ def to_json(value: Any, shape: Any, dialect: Dialect) -> Any:
         return [to_json(item, shape.member, dialect) for item in value]
     if kind == "map" and isinstance(value, Mapping):
         return {str(key): to_json(item, shape.value, dialect) for key, item in value.items()}
+    if kind == "timestamp" and isinstance(value, int | float):  # seconds, from a service that kept them so
+        value = datetime.fromtimestamp(value, UTC)
     if isinstance(value, datetime):
         return dialect.timestamp(value)
     if isinstance(value, bytes | bytearray):
         return _text(bytes(value))
     if hasattr(value, "read"):
         return _text(value.read())
-    return value
-
-
-def plain_json(value: Any) -> Any:
-    """A value without a shape (a job's description from the bus) as JSON, by its Python types."""
-    if isinstance(value, Mapping):
-        return {str(key): plain_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_json(item) for item in value]
-    if isinstance(value, datetime):
-        return epoch_milliseconds(value)
-    if isinstance(value, bytes | bytearray):
-        return _text(bytes(value))
     return value
 
 
