@@ -18,26 +18,26 @@ _COMPILED = (".so", ".pyd", ".dylib")
 
 
 class CodeStore:
-    """Answers with folders that hold what an archive holds."""
+    """Answers with folders that hold what an archive holds.
+
+    An archive with compiled packages was built for Lambda's own runtime and not for this machine: what the
+    environment has of them comes from the environment.
+    """
 
     def __init__(self, home: Home) -> None:
         self._root = home.code
 
     def function(self, archive: Archive) -> Path:
         """The function's task root."""
-        return self._unpacked(archive)
+        return self._unpacked(archive, ".")
 
     def layer(self, archive: Archive) -> list[str]:
-        """The folders of a layer that go on Python's path.
-
-        A layer with compiled packages was built for Lambda's own runtime and not for this machine: what the
-        environment has of it comes from the environment.
-        """
-        root = self._unpacked(archive)
+        """The folders of a layer that go on Python's path."""
+        root = self._unpacked(archive, "python")
         paths = [root / "python", *root.glob("python/lib/python3.*/site-packages")]
         return [str(path) for path in paths if path.is_dir()]
 
-    def _unpacked(self, archive: Archive) -> Path:
+    def _unpacked(self, archive: Archive, modules: str) -> Path:
         folder = self._root / archive.sha256
         if folder.is_dir():
             return folder
@@ -50,8 +50,7 @@ class CodeStore:
             raise ServiceError(
                 "InvalidZipFileException", f"Lambda was unable to unzip the file: {error}", 502
             ) from error
-        if (temporary / "python").is_dir():
-            _leave_to_environment(temporary / "python")
+        _leave_to_environment(temporary / modules)
         try:
             os.rename(temporary, folder)
         except OSError:  # another thread was quicker

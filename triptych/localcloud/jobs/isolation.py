@@ -56,15 +56,15 @@ def hide_project() -> None:
 def prefer(python_path: Sequence[str]) -> None:
     """Put ``python_path`` first, and forget what the fork server has loaded under the names found there.
 
-    Compiled packages are kept: they cannot be loaded twice, and those of an archive are built for AWS.
+    A package that holds compiled modules there is not forgotten: it cannot be loaded twice.
     """
     sys.path[:0] = python_path
-    brought = {name for entry in python_path for name in _top_level_names(entry)}
-    for top in brought - sys.stdlib_module_names:
-        loaded = [name for name in sys.modules if name == top or name.startswith(f"{top}.")]
-        if not any(_is_compiled(sys.modules[name]) for name in loaded):
-            for name in loaded:
-                del sys.modules[name]
+    for entry in python_path:
+        for top in _top_level_names(entry) - sys.stdlib_module_names:
+            loaded = [name for name in sys.modules if name == top or name.startswith(f"{top}.")]
+            if loaded and not any(Path(entry, top).rglob("*.so")):
+                for name in loaded:
+                    del sys.modules[name]
 
 
 def _top_level_names(entry: str) -> set[str]:
@@ -76,10 +76,6 @@ def _top_level_names(entry: str) -> set[str]:
     else:
         names = set()
     return {name.removesuffix(".py") for name in names}
-
-
-def _is_compiled(module: ModuleType) -> bool:
-    return (getattr(module, "__file__", None) or "").endswith((".so", ".pyd"))
 
 
 def _is_editable_install(finder: object) -> bool:

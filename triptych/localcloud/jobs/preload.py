@@ -46,6 +46,9 @@ def load(pool: str) -> None:
     """Import the pool's modules and warm boto3's caches; starts no thread of its own."""
     # The developer's own AWS configuration must not leak into jobs through the cached session.
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    if pool == "lambda":
+        # The X-Ray SDK looks once, while it is imported, whether it is in Lambda.
+        os.environ |= {"LAMBDA_TASK_ROOT": "/var/task", "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR"}
     for name in MODULES[pool]:
         try:
             importlib.import_module(name)
