@@ -46,7 +46,7 @@ class MemoryLogs:
 class GroupsOnly:
     """What the model packages ask moto: whether a group exists."""
 
-    class exceptions:  # noqa: N801 - botocore's name
+    class exceptions:
         class ClientError(Exception):
             pass
 
@@ -210,4 +210,6 @@ def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
 
 @pytest.fixture(scope="session")
 def model_uri(laptop: Laptop) -> str:
-    return laptop.archive("models/fixed/model.tar.gz", {"xgboost-model": booster_bytes(names=["a", "b", "c"])})
+    return laptop.archive(
+        "models/fixed/model.tar.gz", {"xgboost-model": booster_bytes(names=["a", "b", "c"])}
+    )

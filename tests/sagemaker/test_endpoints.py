@@ -53,7 +53,9 @@ def create_endpoint(laptop: Laptop, name: str, *variants: dict[str, Any], **chan
 
 
 def invoke(laptop: Laptop, name: str, body: bytes = ROW, **params: Any) -> dict[str, Any]:
-    return laptop.call("InvokeEndpoint", EndpointName=name, Body=body, **({"ContentType": "text/csv"} | params))
+    return laptop.call(
+        "InvokeEndpoint", EndpointName=name, Body=body, **({"ContentType": "text/csv"} | params)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,11 @@ def test_description(laptop: Laptop, scorer: str) -> None:
     described = laptop.call("DescribeEndpoint", EndpointName=scorer)
     assert described["EndpointConfigName"] == "scorer-config"
     (served,) = described["ProductionVariants"]
-    assert (served["VariantName"], served["CurrentWeight"], served["CurrentInstanceCount"]) == ("AllTraffic", 1, 1)
+    assert (served["VariantName"], served["CurrentWeight"], served["CurrentInstanceCount"]) == (
+        "AllTraffic",
+        1,
+        1,
+    )
     assert not [key for key in described if key.startswith("_")]
     listed = laptop.call("ListEndpoints", NameContains="scorer", StatusEquals="InService")["Endpoints"]
     assert [item["EndpointName"] for item in listed] == ["scorer"]
@@ -79,7 +85,9 @@ def test_description(laptop: Laptop, scorer: str) -> None:
     ("body", "content_type", "accept", "answer_type"),
     [
         pytest.param(ROW, "text/csv", None, "text/csv; charset=utf-8", id="csv"),
-        pytest.param(b"[[0.5, -0.25, 1.0]]", "application/json", "application/json", "application/json", id="json"),
+        pytest.param(
+            b"[[0.5, -0.25, 1.0]]", "application/json", "application/json", "application/json", id="json"
+        ),
         pytest.param(
             b'{"instances": [{"features": [0.5, -0.25, 1.0]}]}',
             "application/json",
@@ -114,7 +122,9 @@ def test_invoke(
 @pytest.mark.parametrize(
     ("body", "params", "status", "wanted"),
     [
-        pytest.param(b"1,2", {}, 400, "row 1 has 2 columns, but the model was trained on 3: a, b, c", id="columns"),
+        pytest.param(
+            b"1,2", {}, 400, "row 1 has 2 columns, but the model was trained on 3: a, b, c", id="columns"
+        ),
         pytest.param(b"1,abc,3", {}, 400, "row 1, column 2 (b): 'abc' is not a number", id="text"),
         pytest.param(b"", {}, 400, "empty", id="empty"),
         pytest.param(b"\xff\xfe1,2,3", {}, 400, "not UTF-8", id="encoding"),
@@ -133,7 +143,9 @@ def test_invoke(
 def test_what_the_model_refuses_is_a_model_error(
     laptop: Laptop, scorer: str, body: bytes, params: dict[str, Any], status: int, wanted: str
 ) -> None:
-    error = laptop.refused("InvokeEndpoint", EndpointName=scorer, Body=body, **({"ContentType": "text/csv"} | params))
+    error = laptop.refused(
+        "InvokeEndpoint", EndpointName=scorer, Body=body, **({"ContentType": "text/csv"} | params)
+    )
     assert (error.code, error.status, error.fields["OriginalStatusCode"]) == ("ModelError", 424, status)
     assert wanted in error.fields["OriginalMessage"]
     assert "/aws/sagemaker/Endpoints/scorer" in error.fields["LogStreamArn"]
@@ -181,7 +193,9 @@ def test_variants_share_the_traffic_by_weight(laptop: Laptop) -> None:
         {"VariantName": "Blue", "DesiredWeight": 0.0},
         {"VariantName": "Green", "DesiredWeight": 1.0, "DesiredInstanceCount": 2},
     ]
-    laptop.call("UpdateEndpointWeightsAndCapacities", EndpointName="mixed", DesiredWeightsAndCapacities=wanted)
+    laptop.call(
+        "UpdateEndpointWeightsAndCapacities", EndpointName="mixed", DesiredWeightsAndCapacities=wanted
+    )
     described = laptop.await_endpoint("mixed")
     assert [v["CurrentWeight"] for v in described["ProductionVariants"]] == [0.0, 1.0]
     assert [v["CurrentInstanceCount"] for v in described["ProductionVariants"]] == [1, 2]
@@ -252,14 +266,23 @@ def test_a_failed_update_leaves_the_old_serving(laptop: Laptop) -> None:
         pytest.param({"xgboost-model": b"\x80\x04pickle"}, {}, "Pickled models are refused", id="pickle"),
         pytest.param({"xgboost-model": b"{broken"}, {}, "cannot be read as an XGBoost model", id="corrupt"),
         pytest.param(
-            {"xgboost-model": b"{}"}, {"SAGEMAKER_PROGRAM": "mine.py"}, "'mine.py' (SAGEMAKER_PROGRAM)", id="no-program"
+            {"xgboost-model": b"{}"},
+            {"SAGEMAKER_PROGRAM": "mine.py"},
+            "'mine.py' (SAGEMAKER_PROGRAM)",
+            id="no-program",
         ),
-        pytest.param({"code/inference.py": "def model_fn(d):\n    1/0"}, {}, "ZeroDivisionError", id="model-fn-raises"),
+        pytest.param(
+            {"code/inference.py": "def model_fn(d):\n    1/0"}, {}, "ZeroDivisionError", id="model-fn-raises"
+        ),
         pytest.param({"code/inference.py": "import os\nos._exit(9)"}, {}, "ping health check", id="dies"),
     ],
 )
 def test_an_endpoint_that_cannot_start_fails(
-    laptop: Laptop, request: pytest.FixtureRequest, files: dict[str, Any], environment: dict[str, str], wanted: str
+    laptop: Laptop,
+    request: pytest.FixtureRequest,
+    files: dict[str, Any],
+    environment: dict[str, str],
+    wanted: str,
 ) -> None:
     name = f"failed-{request.node.callspec.id}"
     model = create_model(laptop, name, files, Environment=environment)
@@ -309,7 +332,9 @@ def test_a_server_that_dies_is_replaced(laptop: Laptop) -> None:
 
 
 def test_captured_data(laptop: Laptop, model_uri: str) -> None:
-    laptop.call("CreateModel", ModelName="captured", PrimaryContainer={"Image": XGBOOST, "ModelDataUrl": model_uri})
+    laptop.call(
+        "CreateModel", ModelName="captured", PrimaryContainer={"Image": XGBOOST, "ModelDataUrl": model_uri}
+    )
     capture = {
         "EnableCapture": True,
         "InitialSamplingPercentage": 100,
@@ -318,9 +343,7 @@ def test_captured_data(laptop: Laptop, model_uri: str) -> None:
     }
     described = create_endpoint(laptop, "captured", variant("captured"), DataCaptureConfig=capture)
     assert described["DataCaptureConfig"]["CaptureStatus"] == "Started"
-    answers = [
-        invoke(laptop, "captured", InferenceId=f"id-{n}")["Body"].decode() for n in range(5)
-    ]
+    answers = [invoke(laptop, "captured", InferenceId=f"id-{n}")["Body"].decode() for n in range(5)]
     laptop.call("DeleteEndpoint", EndpointName="captured")
     laptop.wait_event("EndpointName", "captured", "EndpointStatus", "Deleting")
     deadline = time.monotonic() + 10
@@ -328,9 +351,7 @@ def test_captured_data(laptop: Laptop, model_uri: str) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     found = laptop.cloud.store.list("data", "capture/captured/AllTraffic/")
-    records = [
-        json.loads(line) for item in found for line in item.path.read_text().splitlines()
-    ]
+    records = [json.loads(line) for item in found for line in item.path.read_text().splitlines()]
     assert {record["eventMetadata"]["inferenceId"] for record in records} == {f"id-{n}" for n in range(5)}
     part = records[0]["captureData"]
     assert part["endpointInput"] == {
@@ -366,15 +387,29 @@ def test_delete(laptop: Laptop) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     error = laptop.refused("DescribeEndpoint", EndpointName="brief")
-    assert error.message.startswith('Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/brief"')
+    assert error.message.startswith(
+        'Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/brief"'
+    )
 
 
 @pytest.mark.parametrize(
     ("operation", "params", "wanted"),
     [
-        ("CreateEndpoint", {"EndpointName": "x", "EndpointConfigName": "no"}, "Could not find endpoint configuration"),
-        ("CreateEndpointConfig", {"EndpointConfigName": "x", "ProductionVariants": [variant("no")]}, "Could not find model"),
-        ("CreateEndpointConfig", {"EndpointConfigName": "x", "ProductionVariants": []}, "at least one variant"),
+        (
+            "CreateEndpoint",
+            {"EndpointName": "x", "EndpointConfigName": "no"},
+            "Could not find endpoint configuration",
+        ),
+        (
+            "CreateEndpointConfig",
+            {"EndpointConfigName": "x", "ProductionVariants": [variant("no")]},
+            "Could not find model",
+        ),
+        (
+            "CreateEndpointConfig",
+            {"EndpointConfigName": "x", "ProductionVariants": []},
+            "at least one variant",
+        ),
         ("DeleteEndpoint", {"EndpointName": "nobody"}, "Could not find endpoint"),
         ("DeleteModel", {"ModelName": "nobody"}, "Could not find model"),
         (

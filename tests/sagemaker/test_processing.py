@@ -28,7 +28,11 @@ def processing_params(laptop: Laptop, name: str, script: str = SCRIPT, **changes
     laptop.put(f"processing/{name}/rows/b.csv", "3\n")
 
     def source(input_name: str, local: str) -> dict[str, Any]:
-        s3 = {"S3Uri": f"s3://data/processing/{name}/{input_name}", "LocalPath": local, "S3DataType": "S3Prefix"}
+        s3 = {
+            "S3Uri": f"s3://data/processing/{name}/{input_name}",
+            "LocalPath": local,
+            "S3DataType": "S3Prefix",
+        }
         return {"InputName": input_name, "S3Input": s3}
 
     output = {"S3Uri": f"s3://data/processing/{name}/out", "LocalPath": "/opt/ml/processing/out"}
@@ -61,9 +65,12 @@ def test_script_reads_its_inputs_and_its_outputs_are_adopted(laptop: Laptop) -> 
     assert json.loads(answer) == {"rows": 3, "job": "counting"}
     assert job["ProcessingStartTime"] <= job["ProcessingEndTime"]
     assert "counted 3" in laptop.logs.text("/aws/sagemaker/ProcessingJobs", "counting/")
-    assert laptop.call("ListProcessingJobs", NameContains="counting")["ProcessingJobSummaries"][0][
-        "ProcessingJobStatus"
-    ] == "Completed"
+    assert (
+        laptop.call("ListProcessingJobs", NameContains="counting")["ProcessingJobSummaries"][0][
+            "ProcessingJobStatus"
+        ]
+        == "Completed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +99,9 @@ def test_failure_tells_why_and_leaves_nothing(
     laptop: Laptop, request: pytest.FixtureRequest, script: str, wanted: str
 ) -> None:
     name = f"failing-{request.node.callspec.id}"
-    write = "open('/opt/ml/processing/out/half', 'w')".replace("/opt/ml/processing/out", "' + sys.argv[2] + '")
+    write = "open('/opt/ml/processing/out/half', 'w')".replace(
+        "/opt/ml/processing/out", "' + sys.argv[2] + '"
+    )
     job = run(laptop, name, f"import sys\n{write}.write('x')\n{script}")
     assert job["ProcessingJobStatus"] == "Failed"
     assert wanted in job["FailureReason"]

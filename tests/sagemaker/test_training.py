@@ -50,14 +50,15 @@ parser.add_argument("-x", type=float)
 args = parser.parse_args()
 from companion import WORD
 env = os.environ
+def config(name): return json.loads((pathlib.Path(env["SM_INPUT_CONFIG_DIR"]) / f"{name}.json").read_text())
 seen = {
     "args": vars(args), "hps": json.loads(env["SM_HPS"]), "hp_depth": env["SM_HP_DEPTH"],
     "channels": json.loads(env["SM_CHANNELS"]), "word": WORD,
     "train": sorted(p.name for p in pathlib.Path(env["SM_CHANNEL_TRAIN"]).iterdir()),
     "host": env["SM_CURRENT_HOST"], "own": env["OWN"], "job": env["TRAINING_JOB_NAME"],
-    "raw": json.loads((pathlib.Path(env["SM_INPUT_CONFIG_DIR"]) / "hyperparameters.json").read_text())["depth"],
-    "input": json.loads((pathlib.Path(env["SM_INPUT_CONFIG_DIR"]) / "inputdataconfig.json").read_text()),
-    "hosts": json.loads((pathlib.Path(env["SM_INPUT_CONFIG_DIR"]) / "resourceconfig.json").read_text())["hosts"],
+    "raw": config("hyperparameters")["depth"],
+    "input": config("inputdataconfig"),
+    "hosts": config("resourceconfig")["hosts"],
     "entry": env["SM_USER_ENTRY_POINT"], "cwd_has": sorted(os.listdir(".")),
     "env": sorted(json.loads(env["SM_TRAINING_ENV"]))[:3], "cpus": int(env["SM_NUM_CPUS"]),
 }
@@ -66,8 +67,12 @@ pathlib.Path(env["SM_OUTPUT_DATA_DIR"], "report.txt").write_text("a report")
 """
 
 
-def test_script_mode_follows_the_container_contract(laptop: Laptop, csv_channels: list[dict[str, Any]]) -> None:
-    source = laptop.archive("code/contract.tar.gz", {"train.py": CONTRACT_SCRIPT, "companion.py": "WORD = 'hello'"})
+def test_script_mode_follows_the_container_contract(
+    laptop: Laptop, csv_channels: list[dict[str, Any]]
+) -> None:
+    source = laptop.archive(
+        "code/contract.tar.gz", {"train.py": CONTRACT_SCRIPT, "companion.py": "WORD = 'hello'"}
+    )
     params = training_params("contract") | {
         "HyperParameters": {
             "sagemaker_program": '"train.py"',
@@ -149,7 +154,9 @@ def test_metrics_are_read_from_the_output(laptop: Laptop) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/csv", "application/x-parquet", "text/libsvm"])
-def test_managed_xgboost_trains_on(laptop: Laptop, csv_channels: list[dict[str, Any]], content_type: str) -> None:
+def test_managed_xgboost_trains_on(
+    laptop: Laptop, csv_channels: list[dict[str, Any]], content_type: str
+) -> None:
     kind = content_type.rsplit("/", 1)[-1]
     features, label = sample(600)
     channels = csv_channels
@@ -210,10 +217,13 @@ def fail(name: str, script: str, *wanted: str, **changes: Any) -> Any:
             "exit code: 1",
         ),
         fail("exits-3", "import sys; print('giving up'); sys.exit(3)", "giving up", "exit code: 3"),
-        fail("killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL", "exit code: 137"),
+        fail(
+            "killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL", "exit code: 137"
+        ),
         fail(
             "failure-file",
-            "import os, sys\nopen(os.environ['SM_OUTPUT_DIR'] + '/failure', 'w').write('no rows in May')\nsys.exit(1)",
+            "import os, sys\nopen(os.environ['SM_OUTPUT_DIR'] + '/failure', 'w').write('no rows in "
+            "May')\nsys.exit(1)",
             "AlgorithmError: no rows in May, exit code: 1",
         ),
         fail("module-missing", "import no_such_module", "No module named 'no_such_module'"),
@@ -221,7 +231,11 @@ def fail(name: str, script: str, *wanted: str, **changes: Any) -> Any:
     ],
 )
 def test_a_failing_script(
-    laptop: Laptop, request: pytest.FixtureRequest, script: str, wanted: tuple[str, ...], changes: dict[str, Any]
+    laptop: Laptop,
+    request: pytest.FixtureRequest,
+    script: str,
+    wanted: tuple[str, ...],
+    changes: dict[str, Any],
 ) -> None:
     name = request.node.callspec.id
     job = laptop.train_script(name, script, **changes)
@@ -234,7 +248,10 @@ def test_a_failing_script(
 def test_out_of_memory_is_told(laptop: Laptop) -> None:
     laptop.sagemaker.training._memory_limit_bytes = 400 * 2**20
     try:
-        job = laptop.train_script("hungry", "import time\nx = bytearray(700 * 2**20)\nx[::4096] = b'1' * len(x[::4096])\ntime.sleep(60)")
+        job = laptop.train_script(
+            "hungry",
+            "import time\nx = bytearray(700 * 2**20)\nx[::4096] = b'1' * len(x[::4096])\ntime.sleep(60)",
+        )
     finally:
         laptop.sagemaker.training._memory_limit_bytes = None
     assert job["TrainingJobStatus"] == "Failed"
@@ -261,15 +278,23 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize(
-    ("stubborn", "artefact"), [pytest.param(False, True, id="sigterm"), pytest.param(True, False, id="sigkill")]
+    ("stubborn", "artefact"),
+    [pytest.param(False, True, id="sigterm"), pytest.param(True, False, id="sigkill")],
 )
 def test_stop(laptop: Laptop, stubborn: bool, artefact: bool) -> None:
     name = f"stopped-{'kill' if stubborn else 'term'}"
-    script = ENDLESS if not stubborn else ENDLESS.replace("leave)", "lambda *_: None)").replace("600", "2") + "while True: time.sleep(1)"
+    script = (
+        ENDLESS
+        if not stubborn
+        else ENDLESS.replace("leave)", "lambda *_: None)").replace("600", "2") + "while True: time.sleep(1)"
+    )
     laptop.train_script(name, script, wait=False)
     wait_for_line(laptop, name, "training on")
     laptop.call("StopTrainingJob", TrainingJobName=name)
-    assert laptop.call("DescribeTrainingJob", TrainingJobName=name)["TrainingJobStatus"] in ("Stopping", "Stopped")
+    assert laptop.call("DescribeTrainingJob", TrainingJobName=name)["TrainingJobStatus"] in (
+        "Stopping",
+        "Stopped",
+    )
     job = laptop.end_of(name)
     assert job["TrainingJobStatus"] == job["SecondaryStatus"] == "Stopped"
     assert bool(laptop.cloud.store.list("data", f"models/{name}/output/model.tar.gz")) is artefact
@@ -321,17 +346,27 @@ def test_code_that_cannot_be_found(
 @pytest.mark.parametrize(
     ("hyperparameters", "data", "content_type", "wanted"),
     [
-        pytest.param({}, "1,2\n0,3\n", "text/csv", "Missing required hyperparameter 'num_round'", id="no-rounds"),
-        pytest.param({"num_round": "x"}, "1,2\n", "text/csv", "'x' is not an integer", id="rounds-not-a-number"),
+        pytest.param(
+            {}, "1,2\n0,3\n", "text/csv", "Missing required hyperparameter 'num_round'", id="no-rounds"
+        ),
+        pytest.param(
+            {"num_round": "x"}, "1,2\n", "text/csv", "'x' is not an integer", id="rounds-not-a-number"
+        ),
         pytest.param({"num_round": "2"}, "label,a\n1,2\n", "text/csv", "is not a number", id="header"),
-        pytest.param({"num_round": "2"}, "1,2\n1,2,3\n", "text/csv", "Expected 2 columns, got 3", id="ragged"),
+        pytest.param(
+            {"num_round": "2"}, "1,2\n1,2,3\n", "text/csv", "Expected 2 columns, got 3", id="ragged"
+        ),
         pytest.param({"num_round": "2"}, ",2\n1,3\n", "text/csv", "no label in row 1", id="label-missing"),
         pytest.param({"num_round": "2"}, "1,2\n", "image/png", "content type 'image/png'", id="content-type"),
         pytest.param(
             {"num_round": "2", "objective": "no:such"}, "1,2\n0,3\n", "text/csv", "no:such", id="objective"
         ),
         pytest.param(
-            {"num_round": "2", "early_stopping_rounds": "2"}, "1,2\n0,3\n", "text/csv", "validation", id="early-stopping"
+            {"num_round": "2", "early_stopping_rounds": "2"},
+            "1,2\n0,3\n",
+            "text/csv",
+            "validation",
+            id="early-stopping",
         ),
     ],
 )
@@ -365,7 +400,9 @@ def test_managed_xgboost_refuses(
             "sagemaker-xgboost",
             id="unknown-image-lists-the-known",
         ),
-        pytest.param({"TrainingJobName": "under_score"}, "ValidationException", "regular expression", id="name"),
+        pytest.param(
+            {"TrainingJobName": "under_score"}, "ValidationException", "regular expression", id="name"
+        ),
         pytest.param({"RoleArn": None}, "ValidationException", "roleArn", id="no-role"),
         pytest.param({"TrainingJobName": "taken"}, "ResourceInUse", "already exists", id="name-taken"),
         pytest.param(
@@ -395,7 +432,10 @@ def test_managed_xgboost_refuses(
     ],
 )
 def test_create_refuses(laptop: Laptop, changes: dict[str, Any], code: str, wanted: str) -> None:
-    if changes.get("TrainingJobName") == "taken" and laptop.sagemaker._records.get("training_job", "taken") is None:
+    if (
+        changes.get("TrainingJobName") == "taken"
+        and laptop.sagemaker._records.get("training_job", "taken") is None
+    ):
         laptop.train_script("taken", NO_OP)
     params = training_params("refused") | {"HyperParameters": {"num_round": "1"}} | changes
     error = laptop.refused("CreateTrainingJob", **params)
@@ -427,7 +467,9 @@ def test_jobs_found_running_after_a_restart_are_failed(laptop: Laptop) -> None:
 def test_listing_filters_sorts_and_pages(laptop: Laptop) -> None:
     for index in range(3):
         laptop.train_script(f"listed-{index}", NO_OP)
-    first = laptop.call("ListTrainingJobs", NameContains="LISTED", SortBy="Name", SortOrder="Ascending", MaxResults=2)
+    first = laptop.call(
+        "ListTrainingJobs", NameContains="LISTED", SortBy="Name", SortOrder="Ascending", MaxResults=2
+    )
     rest = laptop.call(
         "ListTrainingJobs",
         NameContains="LISTED",
@@ -436,11 +478,19 @@ def test_listing_filters_sorts_and_pages(laptop: Laptop) -> None:
         MaxResults=2,
         NextToken=first["NextToken"],
     )
-    names = [job["TrainingJobName"] for job in [*first["TrainingJobSummaries"], *rest["TrainingJobSummaries"]]]
+    names = [
+        job["TrainingJobName"] for job in [*first["TrainingJobSummaries"], *rest["TrainingJobSummaries"]]
+    ]
     assert names == ["listed-0", "listed-1", "listed-2"]
     assert "NextToken" not in rest
-    assert laptop.call("ListTrainingJobs", NameContains="listed", StatusEquals="Failed")["TrainingJobSummaries"] == []
-    assert laptop.refused("DescribeTrainingJob", TrainingJobName="nobody").message == "Requested resource not found."
+    assert (
+        laptop.call("ListTrainingJobs", NameContains="listed", StatusEquals="Failed")["TrainingJobSummaries"]
+        == []
+    )
+    assert (
+        laptop.refused("DescribeTrainingJob", TrainingJobName="nobody").message
+        == "Requested resource not found."
+    )
 
 
 @pytest.mark.parametrize(

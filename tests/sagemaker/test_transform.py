@@ -46,7 +46,11 @@ def transform_params(name: str, model: str, uri: str, **changes: Any) -> dict[st
             "SplitType": "Line",
         }
         | changes.pop("input", {}),
-        "TransformOutput": {"S3OutputPath": f"s3://data/out/{name}", "AssembleWith": "Line", "Accept": "text/csv"}
+        "TransformOutput": {
+            "S3OutputPath": f"s3://data/out/{name}",
+            "AssembleWith": "Line",
+            "Accept": "text/csv",
+        }
         | changes.pop("output", {}),
         "TransformResources": RESOURCES,
     } | changes
@@ -84,7 +88,9 @@ def test_predictions(
         f"out/{name}/b.csv.out",
         f"out/{name}/part/a.csv.out",
     ]
-    text = store.get_bytes("data", f"out/{name}/part/a.csv.out") + store.get_bytes("data", f"out/{name}/b.csv.out")
+    text = store.get_bytes("data", f"out/{name}/part/a.csv.out") + store.get_bytes(
+        "data", f"out/{name}/b.csv.out"
+    )
     assert np.array_equal(np.array(text.decode().split(), dtype=np.float32), expected)
     assert job["TransformStartTime"] <= job["TransformEndTime"]
 
@@ -103,7 +109,9 @@ def test_json_lines(laptop: Laptop, model: str, rows: np.ndarray, expected: np.n
 
 
 def test_filters_and_join(laptop: Laptop, model: str, rows: np.ndarray, expected: np.ndarray) -> None:
-    keyed = "".join(f"id-{number},{line}" for number, line in enumerate(csv_text(rows).splitlines(keepends=True)))
+    keyed = "".join(
+        f"id-{number},{line}" for number, line in enumerate(csv_text(rows).splitlines(keepends=True))
+    )
     uri = laptop.put("keyed/rows.csv", keyed)
     processing = {"InputFilter": "$[1:]", "JoinSource": "Input", "OutputFilter": "$[0,-1]"}
     job = run(laptop, transform_params("transform-joined", model, uri, DataProcessing=processing))
@@ -115,7 +123,9 @@ def test_filters_and_join(laptop: Laptop, model: str, rows: np.ndarray, expected
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [
-        pytest.param("1,2,3\n1,2\n", "row 2 has 2 columns, but the model was trained on 3: a, b, c", id="columns"),
+        pytest.param(
+            "1,2,3\n1,2\n", "row 2 has 2 columns, but the model was trained on 3: a, b, c", id="columns"
+        ),
         pytest.param("1,x,3\n", "row 1, column 2 (b): 'x' is not a number", id="not-a-number"),
     ],
 )

@@ -53,8 +53,8 @@ def choose_accept(accept: str | None, default: str = CSV) -> str:
 def decode(body: bytes, content_type: str | None, names: Sequence[str] | None, columns: int | None) -> Rows:
     """The rows in ``body``.
 
-    ``names`` (in the model's order) let JSON records name their features; ``columns`` is how many the model was
-    trained on. Raises RequestRefused: 415 for an unknown content type, 400 for what cannot be read.
+    ``names`` (in the model's order) let JSON records name their features; ``columns`` is how many the model
+    was trained on. Raises RequestRefused: 415 for an unknown content type, 400 for what cannot be read.
     """
     kind = format_of(content_type)
     if kind is None:

@@ -44,7 +44,7 @@ class Response:
 
 @dataclass(frozen=True)
 class XGBoostModel:
-    """A booster with what a request is checked against. ``rounds`` ends at the best iteration, (0, 0) is all."""
+    """A booster and what requests are checked against; ``rounds`` ends at the best one, (0, 0) is all."""
 
     booster: Any
     names: Sequence[str] | None
@@ -68,14 +68,16 @@ def load_xgboost(model_dir: Path) -> XGBoostModel:
         if len(others) != 1:
             found = ", ".join(sorted(p.name for p in model_dir.glob("*"))) or "nothing"
             raise ModelUnusable(
-                f"no model in {model_dir}: expected the file '{MODEL_FILE}' (an XGBoost model saved as JSON or "
+                f"no model in {model_dir}: expected the file '{MODEL_FILE}' (an XGBoost model saved "
+                "as JSON or "
                 f"UBJ), found {found}. Give an inference.py with a model_fn for any other kind of model."
             )
         path = others[0]
     content = bytearray(path.read_bytes())
     if content[:1] != b"{":
         raise ModelUnusable(
-            f"{path.name} is neither JSON nor UBJ. Pickled models are refused, since loading one runs its code: "
+            f"{path.name} is neither JSON nor UBJ. Pickled models are refused, since loading one runs "
+            "its code: "
             "save it with Booster.save_model('model.ubj')."
         )
     booster = xgboost.Booster()
@@ -124,7 +126,7 @@ class Handlers:
 
     @property
     def joins_requests(self) -> bool:
-        """Rows of several requests may be predicted together: only where nothing of the user's sits between."""
+        """Whether rows of several requests may be predicted together: not with functions of the user's."""
         return isinstance(self.model, XGBoostModel) and not (
             self.own.keys() & {"input_fn", "predict_fn", "transform_fn"}
         )

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on bare asyncio: just what SageMaker's inference contract needs, and no more in the way of a request."""
+"""HTTP/1.1 on bare asyncio: what SageMaker's inference contract needs, and no more in a request's way."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Router:
 
 
 class Connection(asyncio.Protocol):
-    """One client: reads requests (Content-Length or chunked), hands them to the router, writes the answers."""
+    """One client: reads requests (Content-Length or chunked), hands them on, writes the answers."""
 
     def __init__(self, router: Router) -> None:
         self._router = router
@@ -95,7 +95,8 @@ class Connection(asyncio.Protocol):
         reason = _REASONS.get(response.status, "Unknown")
         head = (
             f"HTTP/1.1 {response.status} {reason}\r\nContent-Type: {response.content_type}\r\n"
-            f"Content-Length: {len(response.body)}\r\n{'' if keep_alive else 'Connection: close' + chr(13) + chr(10)}\r\n"
+            "Content-Length: "
+            f"{len(response.body)}\r\n{'' if keep_alive else 'Connection: close' + chr(13) + chr(10)}\r\n"
         )
         self._transport.write(head.encode("latin-1", "replace") + response.body)
         if not keep_alive:

@@ -109,7 +109,7 @@ def _serve(settings: ServeSettings, listener: socket.socket) -> int:
 
 
 def _code_dir(code: str | None) -> Path | None:
-    """The unpacked source: a folder as it is, a .tar.gz unpacked; a URI is not fetched (the model holds code/)."""
+    """The source: a folder as it is, a .tar.gz unpacked; a URI is not fetched (the model holds code/)."""
     if code is None or "://" in code:
         return None
     path = Path(code)

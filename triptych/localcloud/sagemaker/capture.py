@@ -1,4 +1,4 @@
-"""Data capture: what an endpoint was asked and answered, as SageMaker's JSON Lines in S3, off the request's path."""
+"""Data capture: an endpoint's requests and answers as SageMaker's JSON Lines, off the request's path."""
 
 from __future__ import annotations
 

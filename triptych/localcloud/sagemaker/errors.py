@@ -68,6 +68,7 @@ def check_one_of(value: str | None, member: str, allowed: tuple[str, ...]) -> No
     """Raise ValidationException unless ``value`` is None or one of ``allowed``."""
     if value is not None and value not in allowed:
         raise invalid(
-            f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member "
+            f"1 validation error detected: Value '{value}' at '{member}' failed to satisfy "
+            "constraint: Member "
             f"must satisfy enum value set: [{', '.join(allowed)}]"
         )

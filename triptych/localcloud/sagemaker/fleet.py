@@ -50,7 +50,7 @@ class NoServer(Exception):
 
 @dataclass(frozen=True)
 class VariantPlan:
-    """Everything a variant needs to be started again after a restart, whatever became of its model's records."""
+    """All a variant needs to be started again after a restart, whatever became of its model's records."""
 
     name: str
     weight: float
@@ -87,7 +87,7 @@ class Server:
         self.in_flight = 0
 
     def launch(self) -> None:
-        """Start the process. It listens from the first moment: what is sent waits until the model is loaded."""
+        """Start the process. It listens from the first moment: requests wait until the model is loaded."""
         self._exited.clear()
         self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -126,7 +126,8 @@ class Server:
             problem = str(error)
         if problem:
             raise FleetFailed(
-                f"The primary container for production variant {self._plan.name} did not pass the ping health "
+                f"The primary container for production variant {self._plan.name} did not pass the "
+                "ping health "
                 f"check. Please check CloudWatch logs for this endpoint. ({problem[:600]})"
             )
         self.ready.set()
@@ -193,7 +194,7 @@ class Variant:
         return min(ready[start:] + ready[:start], key=lambda server: server.in_flight)
 
     def resize(self, instances: int) -> None:
-        """Start or stop servers until there are ``instances``; raises FleetFailed and leaves what there was."""
+        """Start or stop servers until there are ``instances``; raises FleetFailed and changes nothing."""
         servers = list(self.servers)
         added = [
             Server(self._cloud, self._endpoint, self.plan, self._sockets)
@@ -223,7 +224,7 @@ class Fleet:
         self._leases = 0
 
     def start(self) -> None:
-        """Start every server and wait until all are healthy; on failure all are stopped. Raises FleetFailed."""
+        """Start every server and wait until all are healthy; raises FleetFailed once all are stopped."""
         servers = [server for variant in self.variants.values() for server in variant.servers]
         try:
             for server in servers:

@@ -1,4 +1,4 @@
-"""Which container images the laptop can run, and how: there are no containers here, so an image names a runner."""
+"""Which container images the laptop can run: there are no containers here, so an image names a runner."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ def resolve_image(uri: str) -> Image:
     known = "; ".join(f"{', '.join(runner.repositories)} ({runner.describes})" for runner in RUNNERS)
     raise invalid(
         f"The local cloud has no runner for the image '{uri}': there are no containers on the laptop, so an "
-        f"image must be one of these repositories, in any registry and version: {known}. On AWS the image may "
+        f"image must be one of these repositories, in any registry and version: {known}. On AWS the "
+        "image may "
         "be any. A runner is added in triptych/localcloud/sagemaker/images.py."
     )

@@ -20,7 +20,8 @@ def require_data(store: ObjectStore, uri: str, region: str, role: str | None) ->
         return
     raise invalid(
         f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket '
-        f"exists in the selected region ({region}), that objects exist under that S3 prefix, and that the role "
+        f"exists in the selected region ({region}), that objects exist under that S3 prefix, and that "
+        "the role "
         f'"{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
     )
 
@@ -42,7 +43,8 @@ def link_source(store: ObjectStore, source: Mapping[str, Any], folder: Path) -> 
         raise JobRefused(f"ClientError: Data download failed: {error.message} ({uri})") from error
     if not linked:
         raise JobRefused(
-            f'ClientError: Data download failed: No S3 objects found under S3 URL "{uri}". Write the data there '
+            f'ClientError: Data download failed: No S3 objects found under S3 URL "{uri}". Write the '
+            "data there "
             "first, and mind that prefixes are case-sensitive."
         )
     return len(linked)

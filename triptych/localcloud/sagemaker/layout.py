@@ -1,4 +1,4 @@
-"""The container's ``/opt/ml`` as a folder of the job's own, for there is no root here to make the real one."""
+"""The container's ``/opt/ml`` as a folder of the job's own: there is no root here to make the real one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Layout:
         normal = os.path.normpath(container_path)
         if normal != CONTAINER_ROOT and not normal.startswith(f"{CONTAINER_ROOT}/"):
             raise JobRefused(
-                f"ClientError: the local path '{container_path}' is not below {CONTAINER_ROOT}; SageMaker and the "
+                f"ClientError: the local path '{container_path}' is not below {CONTAINER_ROOT}; "
+                "SageMaker and the "
                 "local cloud give a job folders below it only."
             )
         return self.root / os.path.relpath(normal, CONTAINER_ROOT)
@@ -72,7 +73,7 @@ class Layout:
 
 
 def base_environment(region: str, endpoint_url: str, scratch: Path) -> dict[str, str]:
-    """What every job's process gets: a PATH with our Python first, and AWS clients that come to this cloud."""
+    """What every process gets: a PATH with our Python first, and AWS clients that come to this cloud."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {
         "PATH": path,

@@ -34,7 +34,7 @@ XGBOOST_DEFINITIONS = [
 
 
 class MetricScan:
-    """Reads a job's lines and keeps each metric's values. Raises ValidationException for a broken expression."""
+    """Reads a job's lines, keeps each metric's values. Raises ValidationException for a broken expression."""
 
     def __init__(self, definitions: Sequence[dict[str, str]]) -> None:
         self.values: list[tuple[str, float, datetime]] = []

@@ -1,4 +1,4 @@
-"""HTTP/1.1 to one model server over its socket, on kept connections: the router's side of ``/invocations``."""
+"""HTTP/1.1 to one model server over its socket, on kept connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RECV_BYTES = 1 << 18
 
 
 class ServerGone(Exception):
-    """The server closed the connection, or does not listen; ``sent`` says whether it may have seen the request."""
+    """The connection was closed, or nobody listens; ``sent``: the server may have seen the request."""
 
     def __init__(self, message: str, sent: bool) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class ModelClient:
     def request(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
     ) -> ModelResponse:
-        """One exchange; raises ServerGone, ServerSlow. A kept connection that turns out dead is tried again."""
+        """One exchange; raises ServerGone, ServerSlow. A kept connection that is dead is replaced."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{method} {target} HTTP/1.1\r\nHost: model\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
         message = head.encode("latin-1", "replace") + body

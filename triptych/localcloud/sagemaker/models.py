@@ -134,7 +134,8 @@ class Models:
         for variant in variants:
             if not variant.get("ModelName"):
                 raise invalid(
-                    f"Variant '{variant['VariantName']}' has no ModelName; inference components are not served."
+                    f"Variant '{variant['VariantName']}' has no ModelName; inference components are "
+                    "not served."
                 )
             self.find_model(variant["ModelName"])
         capture = params.get("DataCaptureConfig")
@@ -174,7 +175,8 @@ class Models:
         containers = _containers(self.find_model(model_name))
         if len(containers) > 1:
             raise JobRefused(
-                f"Model '{model_name}' chains {len(containers)} containers; the local cloud serves models of one."
+                f"Model '{model_name}' chains {len(containers)} containers; the local cloud serves "
+                "models of one."
             )
         uri, data, environment = self._resolve(containers[0])
         image = resolve_image(uri)

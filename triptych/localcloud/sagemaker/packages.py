@@ -1,7 +1,7 @@
 """Model packages, the versions in a model package group; the groups themselves are moto's.
 
-moto keeps packages too, but forgets a package's metadata, approval and descriptions at each update that does not
-repeat them, and cannot delete one.
+moto keeps packages too, but forgets a package's metadata, approval and descriptions at each update that does
+not repeat them, and cannot delete one.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class ModelPackages:
         return {}
 
     def list(self, params: Params) -> Params:
-        """The packages of a group (versioned), or the unversioned ones, newest first unless asked otherwise."""
+        """The packages of a group (versioned), or the unversioned ones, newest first by default."""
         group = params.get("ModelPackageGroupName")
         kind = params.get("ModelPackageType") or ("Versioned" if group else "Unversioned")
         if group:

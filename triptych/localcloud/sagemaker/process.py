@@ -24,7 +24,7 @@ _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning
 
 
 class JobLog:
-    """Where a job's lines go: CloudWatch Logs, whoever listens, and the last of them for a failure's reason."""
+    """Where a job's lines go: CloudWatch Logs, the listeners, and the last for a failure's reason."""
 
     def __init__(self, store: LogStore, group: str, stream: str) -> None:
         self.group, self.stream = group, stream

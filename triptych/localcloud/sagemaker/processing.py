@@ -66,7 +66,8 @@ class ProcessingJobs(JobKind):
         resolve_image(application["ImageUri"])
         if not application.get("ContainerEntrypoint"):
             raise invalid(
-                "AppSpecification.ContainerEntrypoint is required on the local cloud: there is no container whose "
+                "AppSpecification.ContainerEntrypoint is required on the local cloud: there is no "
+                "container whose "
                 'own entrypoint could run. Give ["python3", "/opt/ml/processing/input/code/script.py"].'
             )
         names = [item["InputName"] for item in params.get("ProcessingInputs") or []]

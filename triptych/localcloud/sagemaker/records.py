@@ -13,7 +13,7 @@ from triptych.localcloud.sagemaker.errors import invalid
 from triptych.localcloud.service import Params
 
 Record = dict[str, Any]
-"""A resource in botocore's shape (what Describe answers), with datetimes; keys that begin with ``_`` are ours."""
+"""A resource as Describe answers it (botocore's shape, datetimes); keys that begin with ``_`` are ours."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS resources (

@@ -130,7 +130,10 @@ class SageMakerRuntimeService:
     def _model_error(self, endpoint: str, server: Server, status: int, text: str) -> ServiceError:
         group = f"{LOG_GROUP_PREFIX}{endpoint}"
         side = "client" if 400 <= status < 500 else "server"
-        message = f'Received {side} error ({status}) from primary with message "{text[:1000]}". See the log group {group}.'
+        message = (
+            f'Received {side} error ({status}) from primary with message "{text[:1000]}". '
+            f"See the log group {group}."
+        )
         return ServiceError(
             "ModelError",
             message,

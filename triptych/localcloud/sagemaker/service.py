@@ -32,8 +32,8 @@ _OWN_KINDS = (
 class SageMakerService:
     """Jobs, models, endpoints and model packages of one local cloud.
 
-    ``memory_limit_bytes`` replaces the limit that a job's instance type sets; ``stop_grace_seconds`` is how long a
-    stopped job may go on after SIGTERM; ``capture_flush_seconds`` how long captured data waits in memory.
+    ``memory_limit_bytes`` replaces the limit that a job's instance type sets; ``stop_grace_seconds`` how long
+    a stopped job may go on after SIGTERM; ``capture_flush_seconds`` how long captured data waits in memory.
     """
 
     service_id = "sagemaker"

@@ -1,4 +1,4 @@
-"""What the kinds of jobs have in common: their threads, their records' ends, and what they tell the others."""
+"""What the kinds of jobs have in common: threads, records' ends, and what they tell the others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Arns:
         self.log_prefix = f"arn:{settings.partition}:logs:{settings.region}:{settings.account_id}:log-group:"
 
     def of(self, kind: str, name: str) -> str:
-        """``kind`` as it stands in the ARN: ``training-job``, ``endpoint-config`` …; names are lower case there."""
+        """``kind`` as in the ARN: ``training-job``, ``endpoint-config`` …; names are lower case there."""
         return f"{self._prefix}{kind}/{name.lower()}"
 
     def owns(self, arn: str) -> bool:
@@ -72,8 +72,8 @@ def _event_json(value: Any) -> Any:
 class JobKind(ABC):
     """Training, processing or transform jobs: one thread a job, which waits for its process.
 
-    ``stop_grace_seconds`` is the time between SIGTERM and SIGKILL; ``memory_limit_bytes`` replaces the limit that
-    the instance type sets.
+    ``stop_grace_seconds`` is the time between SIGTERM and SIGKILL; ``memory_limit_bytes`` replaces the limit
+    that the instance type sets.
     """
 
     kind: str
@@ -111,7 +111,7 @@ class JobKind(ABC):
         return self._memory_limit_bytes or instance_memory_bytes(instance_type)
 
     def begin(self, name: str, record: Record, tags: list[dict[str, str]] | None) -> str:
-        """Keep the record and start the job's thread; the ARN. Raises ResourceInUse for a name used before."""
+        """Keep the record and start the job's thread; the ARN. Raises ResourceInUse for a used name."""
         arn = self.arns.of(self.kind.replace("_", "-"), name)
         record |= {f"{self.member}Name": name, f"{self.member}Arn": arn, self.status: "InProgress"}
         try:
@@ -156,7 +156,8 @@ class JobKind(ABC):
         record = self.find(name)
         if record[self.status] not in ("InProgress", "Stopping"):
             raise invalid(
-                f"The request was rejected because the {self.title.lower()} is in status {record[self.status]}."
+                f"The request was rejected because the {self.title.lower()} is in status "
+                f"{record[self.status]}."
             )
         self.change(name, self._mark_stopping)
         with self._lock:

@@ -98,7 +98,8 @@ class TrainingJobs(JobKind):
         algorithm = params["AlgorithmSpecification"]
         if not algorithm.get("TrainingImage"):
             raise invalid(
-                "AlgorithmSpecification.TrainingImage is required; algorithms by AlgorithmName are not served."
+                "AlgorithmSpecification.TrainingImage is required; algorithms by AlgorithmName are "
+                "not served."
             )
         image = resolve_image(algorithm["TrainingImage"])
         _, toolkit = split_hyperparameters(params.get("HyperParameters") or {})
@@ -232,7 +233,8 @@ class TrainingJobs(JobKind):
         code = layout.path("/opt/ml/code")
         if not isinstance(source, str) or not source.startswith("s3://"):
             raise JobRefused(
-                f"ClientError: the hyperparameter sagemaker_submit_directory must be the S3 URI of a .tar.gz with "
+                "ClientError: the hyperparameter sagemaker_submit_directory must be the S3 URI of a "
+                ".tar.gz with "
                 f"'{program}'; it is {source!r}."
             )
         unpack(fetch(self.cloud.store, source, "the source archive"), code, source)
@@ -243,7 +245,8 @@ class TrainingJobs(JobKind):
         if (code / "requirements.txt").is_file():
             log(
                 [
-                    "[local cloud] requirements.txt is not installed: scripts use the local environment's packages"
+                    "[local cloud] requirements.txt is not installed: scripts use the local "
+                    "environment's packages"
                 ]
             )
         return script
@@ -286,7 +289,8 @@ class TrainingJobs(JobKind):
             elif warn and archive_name == "model.tar.gz":
                 log(
                     [
-                        "[local cloud] WARNING: no model artifact was saved under SM_MODEL_DIR (/opt/ml/model). "
+                        "[local cloud] WARNING: no model artifact was saved under SM_MODEL_DIR "
+                        "(/opt/ml/model). "
                         "As on AWS, the job completes and no model.tar.gz is written to S3."
                     ]
                 )

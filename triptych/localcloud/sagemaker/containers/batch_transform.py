@@ -64,7 +64,8 @@ def payloads(path: Path, task: dict[str, Any]) -> Iterator[tuple[int, list[bytes
         content = path.read_bytes()
         if limit is not None and len(content) > limit:
             raise TransformFailed(
-                f"ClientError: {path.name} has {len(content)} bytes, more than MaxPayloadInMB allows; set SplitType "
+                f"ClientError: {path.name} has {len(content)} bytes, more than MaxPayloadInMB allows; "
+                "set SplitType "
                 "to Line, or raise MaxPayloadInMB."
             )
         yield 1, [content]
@@ -146,7 +147,8 @@ def _joined(
     answers = [line for response in responses for line in response.body.decode().splitlines() if line]
     if len(answers) != len(lines):
         raise TransformFailed(
-            f"AlgorithmError: {len(lines)} records got {len(answers)} answers; DataProcessing needs one line each."
+            f"AlgorithmError: {len(lines)} records got {len(answers)} answers; DataProcessing needs "
+            "one line each."
         )
     source_kind, answer_kind = _kind(content_type), _kind(accept)
     joins = processing.get("JoinSource", "None") == "Input"

@@ -1,4 +1,4 @@
-"""The managed XGBoost algorithm: channels ``train`` and ``validation``, documented hyperparameters, no script.
+"""The managed XGBoost algorithm: channels ``train`` and ``validation``, hyperparameters, no script.
 
 Reads ``SM_*`` like any training job; data as CSV (label first, no header), LibSVM or Parquet (label first).
 """
@@ -153,7 +153,8 @@ def load_channel(name: str, content_type: str, weights: bool) -> Any:
                 raise BadInput(f"the channel '{name}' holds no files.")
             return read(files)
     raise BadInput(
-        f"the channel '{name}' has content type '{content_type}'; use text/csv, text/libsvm or application/x-parquet."
+        f"the channel '{name}' has content type '{content_type}'; use text/csv, text/libsvm or "
+        "application/x-parquet."
     )
 
 
@@ -215,7 +216,8 @@ def _to_array(table: Any, path: Path) -> np.ndarray:
         except pyarrow.ArrowException:
             text = next(str(v) for v in column.to_pylist() if v is not None and not _is_number(v))
             raise BadInput(
-                f"{path.name}, column {index + 1}: '{text[:40]}' is not a number. The first column is the label, "
+                f"{path.name}, column {index + 1}: '{text[:40]}' is not a number. The first column is "
+                "the label, "
                 "there must be no header, and categories must be encoded."
             ) from None
         result[:, index] = values.to_numpy()
@@ -262,7 +264,8 @@ def _read_libsvm(files: Sequence[Path]) -> Any:
                     values.append(float(value))
             except ValueError:
                 raise BadInput(
-                    f"{path.name}, line {number} is not LibSVM (label index:value …). Set the channel's ContentType "
+                    f"{path.name}, line {number} is not LibSVM (label index:value …). Set the "
+                    "channel's ContentType "
                     "to text/csv or application/x-parquet for other data."
                 ) from None
             starts.append(len(values))
