@@ -84,6 +84,7 @@ def evaluate() -> State:
             "ProcessingInputs": [
                 _input("model", "$.trained.model_uri", "/opt/ml/processing/input/model"),
                 _input("splits", "$.training.evaluation.splits_uri", "/opt/ml/processing/input/splits"),
+                _input("keys", "$.training.evaluation.keys_uri", "/opt/ml/processing/input/keys"),
                 _input("features", "$.training.dataset.features_uri", "/opt/ml/processing/input/features"),
                 _input("code", "$.training.evaluation.source_uri", CODE),
             ],

@@ -1,0 +1,97 @@
+"""From what Step Functions knows of a failure to a sentence.
+
+A failed job's cause is the job's whole description as JSON, a function's is its exception, a nested execution's is
+the execution; the reason is in another member of each.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_LONGEST_CAUSE = 2000
+_LONGEST_SUBJECT = 100  # SNS's limit
+_REASONS = ("FailureReason", "ErrorMessage", "errorMessage", "Cause", "ExitMessage")
+_NAMES = (
+    ("TrainingJobName", "training job"),
+    ("ProcessingJobName", "processing job"),
+    ("TransformJobName", "transform job"),
+    ("JobName", "Glue job"),
+)
+_ADVICE = {
+    "States.Timeout": "It took longer than the state allows.",
+    "States.Permissions": "The state machine's role lacks a permission.",
+    "States.DataLimitExceeded": "A payload was larger than 256 KB.",
+}
+
+
+def explain(event: Mapping[str, Any]) -> dict[str, Any]:
+    """``{error, cause, subject, message, redrive_count}`` for a ``failure`` or a ``rejection``."""
+    if "rejection" in event:
+        error, cause, headline = _rejection(event["rejection"])
+        closing = "What is in use stays in use."
+    else:
+        error, cause, headline = _failure(event)
+        closing = "Redrive the execution to go on where it failed."
+    return {
+        "error": error,
+        "cause": cause,
+        "subject": _ascii(f"{event['machine']}: {headline} ({event['execution_name']})"),
+        "message": f"{cause}\n\nExecution: {event['execution_id']}\n{closing}\n",
+        "redrive_count": event.get("redrive_count", 0),
+    }
+
+
+def reason(cause: Any) -> str:
+    """The innermost reason in a cause, which may be JSON in JSON."""
+    if isinstance(cause, str):
+        text = cause.strip()
+        if not text.startswith("{"):
+            return text
+        try:
+            return reason(json.loads(text))
+        except ValueError:
+            return text
+    if not isinstance(cause, Mapping):
+        return str(cause)
+    who = next((f"{title} {cause[name]}: " for name, title in _NAMES if cause.get(name)), "")
+    for member in _REASONS:
+        if cause.get(member):
+            return who + reason(cause[member])
+    return who + json.dumps(cause, default=str)
+
+
+def _failure(event: Mapping[str, Any]) -> tuple[str, str, str]:
+    failure = event["failure"]
+    error = str(failure.get("Error") or "UnknownError")
+    text = reason(failure.get("Cause") or "no cause was given")
+    advice = _ADVICE.get(error, "")
+    cause = f"State '{event['failed_state']}': {error}: {text} {advice}".strip()
+    return error, cause[:_LONGEST_CAUSE], f"{event['failed_state']} failed"
+
+
+def _rejection(rejection: Mapping[str, Any]) -> tuple[str, str, str]:
+    findings = rejection.get("findings") or []
+    sentences = [_sentence(finding) for finding in findings]
+    text = "; ".join(sentences) or "no reason was given"
+    subject = rejection["subject"]
+    return rejection["error"], f"The {subject} did not pass: {text}"[:_LONGEST_CAUSE], f"{subject} rejected"
+
+
+def _sentence(finding: Any) -> str:
+    """A finding as text: its own sentence where it has one, else its members in order."""
+    if not isinstance(finding, Mapping):
+        return str(finding)
+    for member in ("message", "reason", "description"):
+        if isinstance(finding.get(member), str):
+            return str(finding[member])
+    if finding.get("key") and isinstance(finding.get("reasons"), list):
+        return f"{finding['key']}: {', '.join(str(item) for item in finding['reasons'])}"
+    return ", ".join(f"{name} {value}" for name, value in finding.items() if value is not None)
+
+
+def _ascii(text: str) -> str:
+    """SNS takes one line of ASCII as a subject."""
+    cleaned = text.encode("ascii", "replace").decode().replace("\n", " ")
+    return cleaned if len(cleaned) <= _LONGEST_SUBJECT else cleaned[: _LONGEST_SUBJECT - 3] + "..."

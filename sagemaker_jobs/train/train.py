@@ -1,0 +1,207 @@
+"""Train an XGBoost classifier on the dataset's Parquet splits (SageMaker script mode).
+
+Channels: ``train`` and ``validation`` (Parquet: the label first, then the features, all numeric) and ``features``
+(``features.json``, which names them). Hyperparameters are XGBoost's own, and ``num_round``, ``log_every`` (rounds
+between two evaluations) and ``early_stopping_rounds``. The model folder gets ``xgboost-model`` (UBJ),
+``features.json`` and ``training.json``. Paths come from SageMaker's environment variables only.
+
+Runs in AWS's XGBoost image (Python 3.8 or later, XGBoost 1.7 or later) and needs nothing that is not in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as parquet
+import xgboost
+
+OWN_HYPERPARAMETERS = ("num_round", "log_every", "early_stopping_rounds")
+
+
+class CannotTrain(Exception):
+    """The inputs do not allow training; the message says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the container contract puts things."""
+
+    train: Path
+    validation: Path
+    features: Path
+    model: Path
+    output: Path
+    cpus: int
+
+    @staticmethod
+    def from_environment(environment: Mapping[str, str]) -> Places:
+        """Raises CannotTrain naming the first variable or channel that is missing."""
+
+        def path(name: str) -> Path:
+            if name not in environment:
+                raise CannotTrain(
+                    f"the environment variable {name} is missing: is this a SageMaker training job?"
+                )
+            return Path(environment[name])
+
+        return Places(
+            train=path("SM_CHANNEL_TRAIN"),
+            validation=path("SM_CHANNEL_VALIDATION"),
+            features=path("SM_CHANNEL_FEATURES") / "features.json",
+            model=path("SM_MODEL_DIR"),
+            output=Path(environment.get("SM_OUTPUT_DIR", "/opt/ml/output")),
+            cpus=int(environment.get("SM_NUM_CPUS") or os.cpu_count() or 1),
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A split as arrays: ``rows`` float32 (rows, features) with NaN for missing, ``labels`` float32 of 0 and 1."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+
+
+def main() -> int:
+    started = time.monotonic()
+    places = None
+    try:
+        places = Places.from_environment(os.environ)
+        settings = json.loads(os.environ.get("SM_HPS") or "{}")
+        train(places, settings, started)
+    except CannotTrain as error:
+        print(f"cannot train: {error}", file=sys.stderr, flush=True)
+        if places is not None:
+            places.output.mkdir(parents=True, exist_ok=True)
+            (places.output / "failure").write_text(str(error))
+        return 1
+    return 0
+
+
+def train(places: Places, settings: Mapping[str, Any], started: float) -> None:
+    """Read, train, save. Raises CannotTrain."""
+    described = json.loads(places.features.read_text())
+    names = [feature["name"] for feature in described["features"]]
+    label = described["label"]["name"]
+    training = read_split("train", places.train, label, names)
+    validation = read_split("validation", places.validation, label, names)
+    print(
+        f"{len(training.labels)} rows to train on, {len(validation.labels)} to validate, {len(names)} features",
+        flush=True,
+    )
+    parameters = {
+        "objective": "binary:logistic",
+        "eval_metric": "auc",
+        "tree_method": "hist",
+        "nthread": places.cpus,
+        **{name: value for name, value in settings.items() if name not in OWN_HYPERPARAMETERS},
+    }
+    booster, history = boost(
+        parameters,
+        training,
+        validation,
+        names,
+        rounds=int(settings.get("num_round", 100)),
+        log_every=int(settings.get("log_every", 20)),
+        patience=int(settings.get("early_stopping_rounds", 0)),
+    )
+    places.model.mkdir(parents=True, exist_ok=True)
+    (places.model / "xgboost-model").write_bytes(booster.save_raw("ubj"))
+    shutil.copyfile(places.features, places.model / "features.json")
+    report = {
+        "rows": {"train": len(training.labels), "validation": len(validation.labels)},
+        "rounds": booster.num_boosted_rounds(),
+        "history": history,
+        "hyperparameters": dict(settings),
+        "xgboost": xgboost.__version__,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    (places.model / "training.json").write_text(json.dumps(report, indent=1))
+    print(f"trained {report['rounds']} rounds in {report['seconds']} s", flush=True)
+
+
+def read_split(split: str, folder: Path, label: str, names: list[str]) -> Table:
+    """A split's Parquet files; raises CannotTrain where it is empty, incomplete or has one label only."""
+    files = sorted(folder.rglob("*.parquet"))
+    if not files:
+        raise CannotTrain(f"channel '{split}' holds no Parquet file; run the data engineering workflow first")
+    tables = [parquet.read_table(file) for file in files]
+    missing = [name for name in (label, *names) if name not in tables[0].column_names]
+    if missing:
+        raise CannotTrain(
+            f"channel '{split}' lacks the columns {', '.join(missing)} that features.json names"
+        )
+    labels = np.concatenate([table[label].to_numpy() for table in tables]).astype(np.float32)
+    if len(np.unique(labels)) < 2:
+        raise CannotTrain(
+            f"all {len(labels)} labels of channel '{split}' are the same; there is nothing to learn"
+        )
+    rows = np.empty((len(labels), len(names)), dtype=np.float32)
+    start = 0
+    for table in tables:
+        for index, name in enumerate(names):
+            rows[start : start + table.num_rows, index] = table[name].to_numpy()
+        start += table.num_rows
+    return Table(rows, labels)
+
+
+def boost(
+    parameters: Mapping[str, Any],
+    training: Table,
+    validation: Table,
+    names: list[str],
+    rounds: int,
+    log_every: int,
+    patience: int,
+) -> tuple[xgboost.Booster, list[dict[str, float]]]:
+    """The booster and what was logged. With ``patience`` it stops, and goes back to the best round.
+
+    Evaluating costs about as much as a round, so it is done every ``log_every`` rounds and after the last.
+    """
+    bins = {"max_bin": int(parameters["max_bin"])} if "max_bin" in parameters else {}
+    threads = int(parameters["nthread"])
+    train_matrix = xgboost.QuantileDMatrix(
+        training.rows, training.labels, feature_names=names, nthread=threads, **bins
+    )
+    validation_matrix = xgboost.QuantileDMatrix(
+        validation.rows, validation.labels, feature_names=names, nthread=threads, ref=train_matrix, **bins
+    )
+    booster = xgboost.Booster(dict(parameters), [train_matrix, validation_matrix])
+    history: list[dict[str, float]] = []
+    best_round, best_value = 0, float("-inf")
+    for number in range(rounds):
+        booster.update(train_matrix, number)
+        if (number + 1) % log_every and number + 1 < rounds:
+            continue
+        line = booster.eval_set([(train_matrix, "train"), (validation_matrix, "validation")], number)
+        print(line, flush=True)
+        values = {
+            name: float(value) for name, value in (part.rsplit(":", 1) for part in line.split("\t")[1:])
+        }
+        history.append({"round": float(number), **values})
+        metric, value = [item for item in values.items() if item[0].startswith("validation-")][-1]
+        better = value if _is_higher_better(metric) else -value
+        if better > best_value:
+            best_round, best_value = number, better
+        elif patience and number - best_round >= patience:
+            print(f"no better since round {best_round}: stopped", flush=True)
+            booster = booster[: best_round + 1]
+            break
+    return booster, history
+
+
+def _is_higher_better(metric: str) -> bool:
+    return any(name in metric for name in ("auc", "aucpr", "map", "ndcg"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
