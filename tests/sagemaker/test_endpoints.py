@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import ROLE, XGBOOST, Laptop, booster_bytes
+from sagemaker_laptop import ROLE, XGBOOST, Laptop, booster_bytes
 
 ROW = b"0.5,-0.25,1.0"
 

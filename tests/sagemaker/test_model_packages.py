@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import ROLE, XGBOOST, Laptop
+from sagemaker_laptop import ROLE, XGBOOST, Laptop
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import RESOURCES, ROLE, XGBOOST, Laptop
+from sagemaker_laptop import RESOURCES, ROLE, XGBOOST, Laptop
 
 CODE = "/opt/ml/processing/input/code"
 SCRIPT = """

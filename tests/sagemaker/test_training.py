@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
-from conftest import XGBOOST, Laptop, channel, sample, training_params
+from sagemaker_laptop import XGBOOST, Laptop, channel, sample, training_params
 
 from triptych.localcloud.sagemaker.images import resolve_image
 from triptych.localcloud.service import ServiceError

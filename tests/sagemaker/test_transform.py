@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
-from conftest import ROLE, XGBOOST, Laptop, booster_bytes, sample
+from sagemaker_laptop import ROLE, XGBOOST, Laptop, booster_bytes, sample
 
 RESOURCES = {"InstanceType": "ml.m5.large", "InstanceCount": 1}
 
