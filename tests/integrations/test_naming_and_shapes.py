@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from integration_fakes import FakeClients
 
-from triptych.localcloud.integrations.naming import exception_name, pascal_case
+from triptych.localcloud.integrations.naming import exception_name, member_name, pascal_case
 from triptych.localcloud.integrations.resource import parse_resource
 from triptych.localcloud.integrations.shapes import (
     AWS_SDK,
@@ -38,15 +38,29 @@ def shape(service: str, operation: str, side: str) -> Any:
         ("S3", "S3"),
         ("CloudWatch Logs", "CloudWatchLogs"),
         ("IoT", "Iot"),
-        ("ETag", "ETag"),
-        ("SSEKMSKeyId", "SsekmsKeyId"),
-        ("MD5OfMessageBody", "Md5OfMessageBody"),
-        ("executionArn", "ExecutionArn"),
-        ("VPCSecurityGroupIds", "VpcSecurityGroupIds"),
     ],
 )
 def test_pascal_case_is_the_java_sdks(name: str, expected: str) -> None:
     assert pascal_case(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ETag", "ETag"),
+        ("SSEKMSKeyId", "SsekmsKeyId"),
+        ("SSECustomerKeyMD5", "SseCustomerKeyMD5"),
+        ("MD5OfMessageBody", "Md5OfMessageBody"),
+        ("executionArn", "ExecutionArn"),
+        ("VPCSecurityGroupIds", "VpcSecurityGroupIds"),
+        ("SupportedResponseMIMETypes", "SupportedResponseMIMETypes"),
+        ("ARN", "Arn"),
+        ("S", "S"),
+        ("BOOL", "Bool"),
+    ],
+)
+def test_members_have_the_java_sdks_names(name: str, expected: str) -> None:
+    assert member_name(name) == expected
 
 
 @pytest.mark.parametrize(

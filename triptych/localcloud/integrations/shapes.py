@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from triptych.localcloud.integrations.naming import capitalised, pascal_case
+from triptych.localcloud.integrations.naming import capitalised, member_name
 from triptych.localcloud.stepfunctions.tasks import TaskError
 
 
@@ -58,7 +58,7 @@ def iso_instant(moment: datetime) -> str:
 
 
 OPTIMISED = Dialect(member_name=capitalised, timestamp=epoch_milliseconds, json_in_strings=False)
-AWS_SDK = Dialect(member_name=pascal_case, timestamp=iso_instant, json_in_strings=True)
+AWS_SDK = Dialect(member_name=member_name, timestamp=iso_instant, json_in_strings=True)
 
 
 def to_request(parameters: Any, shape: Any, dialect: Dialect) -> dict[str, Any]:
@@ -118,7 +118,6 @@ def _structure_in(parameters: dict[str, Any], shape: Any, dialect: Dialect) -> d
     if getattr(shape, "is_document_type", False):
         return parameters
     names = {dialect.member_name(member): member for member in shape.members}
-    names |= {capitalised(member): member for member in shape.members if capitalised(member) not in names}
     request: dict[str, Any] = {}
     for key, value in parameters.items():
         member = names.get(key)
