@@ -79,11 +79,19 @@ def build(project: Path, use_case: str, folder: Path | None = None) -> Build:
             ],
         ),
         sagemaker={
-            source.name: _tar(folder / "sagemaker" / f"{source.name}.tar.gz", [*_tree(source, ""), *core])
+            source.name: _sagemaker_source(folder / "sagemaker", source, core)
             for source in _sources(project / "sagemaker_jobs", "*.py")
         },
         contract=contract,
     )
+
+
+def _sagemaker_source(folder: Path, source: Path, core: list[tuple[str, Path]]) -> Path:
+    """A source archive for script mode; a program of its own (``__main__.py``) as an archive that Python runs."""
+    entries = [*_tree(source, ""), *core]
+    if (source / "__main__.py").is_file():
+        return _zip(folder / f"{source.name}.pyz", entries)
+    return _tar(folder / f"{source.name}.tar.gz", entries)
 
 
 def _sources(folder: Path, marker: str) -> Iterator[Path]:

@@ -128,8 +128,11 @@ def resolve(
 
 
 def image_uri(image: str, settings: Settings) -> str:
-    """An image URI as it is; a name such as ``xgboost-1.7-1`` stands for the stack's XGBoost image."""
-    return image if "/" in image else settings.xgboost_image_uri
+    """An image URI as it is; ``xgboost-3.0-5`` is that version of the stack's XGBoost image."""
+    if "/" in image:
+        return image
+    repository = settings.xgboost_image_uri.rsplit(":", 1)[0]
+    return f"{repository}:{image.removeprefix('xgboost-')}"
 
 
 def _latest(settings: Settings, contract: Contract, read: Callable[[str], str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 import types
+import zipimport
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -110,9 +111,16 @@ def run_script(path: str) -> None:
     main.__file__ = path
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
+    exec(_code(path), main.__dict__)
+
+
+def _code(path: str) -> types.CodeType:
+    """A script's code; of an archive (``.pyz``) its ``__main__``, the archive being first on ``sys.path``."""
+    if path.endswith(".pyz"):
+        sys.path.insert(0, path)
+        return zipimport.zipimporter(path).get_code("__main__")
     with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec")
-    exec(code, main.__dict__)
+        return compile(file.read(), path, "exec")
 
 
 def _resolve(name: str) -> Callable[..., Any]:

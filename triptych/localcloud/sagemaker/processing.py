@@ -174,7 +174,7 @@ def _entry(argv: Sequence[str]) -> Entry:
         rest = list(argv[1:])
         while rest and rest[0] in ("-u", "-B", "-I"):
             del rest[0]
-        if rest and rest[0].endswith(".py"):
+        if rest and rest[0].endswith((".py", ".pyz")):
             return ScriptEntry(rest[0], tuple(rest[1:]))
         return CommandEntry((sys.executable, *argv[1:]))
     if argv[0].endswith(".py") and not os.access(argv[0], os.X_OK):
