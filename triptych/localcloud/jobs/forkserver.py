@@ -79,10 +79,18 @@ class ForkServer:
                             os.read(self._wake_read, 4096)
                     self._reap()
                     self._watch()
+        self._end_everything()
+
+    def _end_everything(self) -> None:
+        """Kill all groups, and then what left them: it becomes our child when its parent dies."""
         for job in self._jobs.values():
             _kill_group(job.pid, signal.SIGKILL)
-        for orphan in self._strays():
-            _kill(orphan)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                for stray in self._strays():
+                    _kill(stray)
+                pid, _ = os.waitpid(-1, 0)
+                self._jobs.pop(pid, None)
 
     def _serve_message(self, selector: selectors.BaseSelector) -> None:
         message, descriptors = wire.receive(self._connection)
