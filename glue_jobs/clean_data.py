@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from glue_lib.column_rules import final_value, original_row, parsed_value, row_tests
 from glue_lib.engine_io import Engine, SourceFile, open_engine, quoted
 from glue_lib.job import accepted_files, arguments, put_json, read_contract
-from triptych.core.contract import Column, Table
+
+from triptych.core.contract import Table
 from triptych.core.features import Step
 
 MALFORMED = "wrong number of fields"
@@ -48,10 +50,12 @@ def transform(table: Table, engine: Engine, source: str, *, with_lines: bool = F
     for column in table.columns.values():
         name, text = f"`{column.name}`", f"`{column.name}__text`"
         texts.append(f"`{column.name}` AS {text}")
-        texts.append(f"{_value(column, table, engine)} AS {name}")
-        values.append(f"{_final(column)} AS {name}")
-        reasons += [f"CASE WHEN {test} THEN {quoted(reason)} END" for test, reason in _tests(column, table)]
-    original = _original(table)
+        texts.append(f"{parsed_value(column, table, engine)} AS {name}")
+        values.append(f"{final_value(column)} AS {name}")
+        reasons += [
+            f"CASE WHEN {test} THEN {quoted(reason)} END" for test, reason in row_tests(column, table)
+        ]
+    original = original_row(table)
     if with_lines:
         texts.append(f"line, {original} AS original")
     return (
@@ -65,9 +69,9 @@ def good_rows(table: Table, engine: Engine, source: str) -> str:
     texts, values, tests = [], [], []
     for column in table.columns.values():
         texts.append(f"`{column.name}` AS `{column.name}__text`")
-        texts.append(f"{_value(column, table, engine)} AS `{column.name}`")
-        values.append(f"{_final(column)} AS `{column.name}`")
-        tests += [f"NOT ({test})" for test, _ in _tests(column, table)]
+        texts.append(f"{parsed_value(column, table, engine)} AS `{column.name}`")
+        values.append(f"{final_value(column)} AS `{column.name}`")
+        tests += [f"NOT ({test})" for test, _ in row_tests(column, table)]
     where = f" WHERE {' AND '.join(tests)}" if tests else ""
     return f"SELECT {', '.join(values)} FROM (SELECT {', '.join(texts)} FROM {source}){where}"
 
@@ -151,76 +155,6 @@ def clean_table(engine: Engine, table: Table, files: Sequence[SourceFile], clean
             f"{', '.join(file.key for file in files[:5])}"
         )
     return counts
-
-
-def _value(column: Column, table: Table, engine: Engine) -> str:
-    """The column's value from its string; null where there is none, or where it does not parse."""
-    name = f"`{column.name}`"
-    nulls = ", ".join(quoted(value) for value in table.files.null_values if value) or "''"
-    if column.type == "string":
-        return f"CASE WHEN trim({name}) IN ('', {nulls}) THEN NULL ELSE trim({name}) END"
-    parsed = engine.timestamp(name) if column.type == "timestamp" else engine.number(name)
-    if any(character.isdigit() for value in table.files.null_values for character in value):
-        # A marker such as -999 would parse.
-        return f"CASE WHEN trim({name}) IN ('', {nulls}) THEN NULL ELSE {parsed} END"
-    return parsed
-
-
-def _final(column: Column) -> str:
-    name = f"`{column.name}`"
-    if column.type == "integer":
-        cast = f"CAST({name} AS BIGINT)"
-    else:
-        cast = name
-    tests = [test for test, _ in _value_tests(column)] if column.on_bad == "make_null" else []
-    return f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {cast} END" if tests else cast
-
-
-def _tests(column: Column, table: Table) -> list[tuple[str, str]]:
-    """Tests that a bad row fails (SQL, never null) and their reasons."""
-    name, text = f"`{column.name}`", f"`{column.name}__text`"
-    tests: list[tuple[str, str]] = []
-    nulls = ", ".join(quoted(value) for value in table.files.null_values if value) or "''"
-    marked = f"({text} IS NULL OR trim({text}) IN ('', {nulls}))"
-    if not column.nullable:
-        tests.append((f"{name} IS NULL AND {marked}", f"{column.name}: missing"))
-    if column.on_bad == "make_null":
-        return tests
-    if column.type != "string":
-        kind = {"integer": "not an integer", "number": "not a number", "timestamp": "not a timestamp"}[
-            column.type
-        ]
-        odd = f"{name} IS NULL AND NOT {marked}"
-        if column.type == "integer":
-            odd = f"({odd}) OR ({name} IS NOT NULL AND {name} <> floor({name}))"
-        tests.append((odd, f"{column.name}: {kind}"))
-    return tests + _value_tests(column)
-
-
-def _value_tests(column: Column) -> list[tuple[str, str]]:
-    name = f"`{column.name}`"
-    tests: list[tuple[str, str]] = []
-    if column.min is not None:
-        tests.append((f"{name} IS NOT NULL AND {name} < {column.min}", f"{column.name}: below {column.min}"))
-    if column.max is not None:
-        tests.append((f"{name} IS NOT NULL AND {name} > {column.max}", f"{column.name}: above {column.max}"))
-    if column.allowed:
-        allowed = ", ".join(quoted(value) for value in column.allowed)
-        tests.append(
-            (f"{name} IS NOT NULL AND {name} NOT IN ({allowed})", f"{column.name}: not an allowed value")
-        )
-    if column.pattern is not None:
-        pattern = quoted(f"^(?:{column.pattern})$")
-        tests.append(
-            (f"{name} IS NOT NULL AND NOT ({name} RLIKE {pattern})", f"{column.name}: not of the pattern")
-        )
-    return tests
-
-
-def _original(table: Table) -> str:
-    """The row as it was read, its fields joined again."""
-    fields = ", ".join(f"coalesce(`{name}`, '')" for name in table.header)
-    return f"concat_ws({quoted(table.files.delimiter)}, {fields})"
 
 
 def _count(engine: Engine, sql: str) -> int:

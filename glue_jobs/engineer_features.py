@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from glue_lib.engine_io import open_engine
 from glue_lib.job import arguments, put_json, read_contract
+
 from triptych.core.contract import Contract
 from triptych.core.features import (
     CATEGORY_ROWS,

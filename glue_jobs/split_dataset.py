@@ -14,6 +14,7 @@ from typing import Any
 
 from glue_lib.engine_io import open_engine
 from glue_lib.job import arguments, get_bytes, put_json, read_contract
+
 from triptych.core.contract import SPLIT_NAMES, Contract
 from triptych.core.features import KEY_PREFIX, Step
 

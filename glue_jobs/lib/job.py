@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from glue_lib.engine_io import SourceFile
+
 from triptych.core.contract import Contract, parse_contract
 
 

@@ -129,31 +129,41 @@ def _traffic() -> tuple[Step, ...]:
         GROUP BY origin, carrier, slot"""
     return (
         Step("moves", moves, keep=True),
-        Step("carrier_state", _state("moves", ("origin", "carrier")), keep=True),
-        Step("airport_state", _state("moves", ("origin",)), keep=True),
-        Step("city_state", _state("moves", ()), keep=True),
+        Step("carrier_state", _state(("origin", "carrier"), ("delay_six_hours",)), keep=True),
+        Step("airport_state", _state(("origin",), tuple(_RECENT)), keep=True),
+        Step("city_state", _state((), ()), keep=True),
     )
 
 
-def _state(moves: str, keys: tuple[str, ...]) -> str:
+# Of the departures in the last hours (in slots, first and last before the one in question): SQL over the window.
+_RECENT = {
+    "departures": (3, 0, "sum(departures) {over}"),
+    "delay": (3, 0, "sum(delay) {over} / nullif(sum(departures) {over}, 0)"),
+    "delay_before": (7, 4, "sum(delay) {over} / nullif(sum(departures) {over}, 0)"),
+    "late_before": (7, 4, "sum(late) {over} / nullif(sum(departures) {over}, 0)"),
+    "delay_six_hours": (23, 0, "sum(delay) {over} / nullif(sum(departures) {over}, 0)"),
+}
+
+
+def _state(keys: tuple[str, ...], recent: tuple[str, ...]) -> str:
     columns = "".join(f"{key}, " for key in keys)
     partition = f"PARTITION BY {', '.join(keys)} " if keys else ""
-
-    def over(first: int, last: str) -> str:
-        return f"OVER ({partition}ORDER BY slot RANGE BETWEEN {first} PRECEDING AND {last})"
-
-    hour, before, six_hours = over(3, "CURRENT ROW"), over(7, "4 PRECEDING"), over(23, "CURRENT ROW")
-    running = f"OVER ({partition}ORDER BY slot)"
+    measures: list[str] = []
+    for name in recent:
+        first, last, formula = _RECENT[name]
+        end = f"{last} PRECEDING" if last else "CURRENT ROW"
+        over = f"OVER ({partition}ORDER BY slot RANGE BETWEEN {first} PRECEDING AND {end})"
+        measures.append(f"{formula.format(over=over)} AS {name}, ")
+    running = f"OVER ({partition}ORDER BY slot ROWS UNBOUNDED PRECEDING)"
+    # Counts as doubles: they stay exact, and 128-bit sums would be many times slower.
+    sums = ", ".join(
+        f"CAST(sum({name}) AS DOUBLE) AS {name}"
+        for name in ("departures", "delay", "late", "waiting", "since")
+    )
     return f"""
-        SELECT {columns}slot, sum(departures) {hour} AS departures,
-          sum(delay) {hour} / nullif(sum(departures) {hour}, 0) AS delay,
-          sum(delay) {before} / nullif(sum(departures) {before}, 0) AS delay_before,
-          sum(late) {before} / nullif(sum(departures) {before}, 0) AS late_before,
-          sum(delay) {six_hours} / nullif(sum(departures) {six_hours}, 0) AS delay_six_hours,
-          sum(waiting) {running} AS waiting,
+        SELECT {columns}slot, {"".join(measures)}sum(waiting) {running} AS waiting,
           slot * {SLOT_MINUTES} * sum(waiting) {running} - sum(since) {running} AS waiting_minutes
-        FROM (SELECT {columns}slot, sum(departures) AS departures, sum(delay) AS delay, sum(late) AS late,
-                sum(waiting) AS waiting, sum(since) AS since FROM {moves} GROUP BY {columns}slot)"""
+        FROM (SELECT {columns}slot, {sums} FROM moves GROUP BY {columns}slot)"""
 
 
 def _history() -> tuple[Step, ...]:
