@@ -1,18 +1,11 @@
-"""S3 URIs, and JSON objects in S3, for whoever has a client."""
+"""JSON objects in S3, for whoever has a client."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """``s3://bucket/key`` as (bucket, key); raises ValueError on anything else."""
-    scheme, _, rest = uri.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not bucket:
-        raise ValueError(f"'{uri}' is not an S3 URI (s3://bucket/key)")
-    return bucket, key
+from triptych.core.names import split_uri
 
 
 def read_bytes(s3: Any, uri: str) -> bytes:
