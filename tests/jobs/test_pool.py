@@ -341,7 +341,7 @@ def test_heavy_libraries_work_after_the_fork(start: StartScript) -> None:
             {"nthread": 2, "objective": "binary:logistic"}, xgboost.DMatrix(x, y), num_boost_round=5
         )
         assert ((model.predict(xgboost.DMatrix(x)) > 0.5) == y).mean() > 0.95
-        assert duckdb.sql("select sum(range) from range(1000000)").fetchone() == (499999500000,)
+        assert duckdb.sql("select sum(range) from range(1000000)").fetchall() == [(499999500000,)]
         pyarrow.parquet.write_table(pyarrow.table({"y": y}), "y.parquet")
         assert pyarrow.parquet.read_table("y.parquet").num_rows == 4000
         assert (numpy.ones((300, 300)) @ numpy.ones((300, 300)))[0, 0] == 300
