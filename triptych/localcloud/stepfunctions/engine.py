@@ -205,12 +205,11 @@ class Engine(MapDispatch):
                         break
                     # A cap, so that a clock that jumps is noticed.
                     self._condition.wait(None if wait is None else min(wait, 5.0))
-                if self._stopping:
-                    for command in self._queue:
-                        if command.future is not None:
-                            command.future.set_exception(EngineUnavailable("the engine is stopping"))
-                    return
+                stopping = self._stopping
             self.work()
+            if stopping:
+                # What gathered after this is told again by the tasks' recovery at the next start.
+                return
 
     def work(self) -> int:
         """Do what is due now: queued commands and timers. Returns how many there were."""
@@ -258,7 +257,9 @@ class Engine(MapDispatch):
         self._after.clear()
         self.map_runs.clear()
         for arn in self._touched:
-            self.live.pop(arn, None)
+            dropped = self.live.pop(arn, None)
+            if dropped is not None and dropped.waiter is not None and not dropped.kept:
+                dropped.waiter.set_exception(EngineUnavailable(f"the journal cannot be written: {error}"))
         touched, self._touched = self._touched, set()
         again = []
         for command in batch:
@@ -461,7 +462,8 @@ class Engine(MapDispatch):
             live = self._load(arn)
         except Exception as error:
             _log.exception("execution %s cannot be resumed", arn)
-            self.post(lambda: self._give_up(arn, str(error)))
+            why = str(error)
+            self.post(lambda: self._give_up(arn, why))
             return []
         if live.interpreter.status != RUNNING:
             self.post(lambda: self._give_up(arn, "its journal says that it has ended"))

@@ -48,7 +48,7 @@ class QueryFailure(ProcessingFailure):
         self.location = location
 
 
-def matches(error: str | None, patterns: tuple[str, ...], *, of_task: bool = True) -> bool:
+def matches(error: str | None, patterns: tuple[str, ...]) -> bool:
     """Whether an ``ErrorEquals`` list covers an error."""
     for pattern in patterns:
         if pattern == error:
@@ -57,7 +57,6 @@ def matches(error: str | None, patterns: tuple[str, ...], *, of_task: bool = Tru
             return True
         if (
             pattern == TASK_FAILED
-            and of_task
             and error not in NEVER_CAUGHT_BY_ALL
             and error not in (TIMEOUT, HEARTBEAT_TIMEOUT)
         ):

@@ -6,6 +6,7 @@ journal are all that a restart needs; running them again rebuilds what was in me
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import deque
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from triptych.localcloud.stepfunctions.jsontext import MAX_PAYLOAD_BYTES, encode
 from triptych.localcloud.stepfunctions.processing import Processing
 from triptych.localcloud.stepfunctions.scope import Scope
 from triptych.localcloud.stepfunctions.timestamps import format_timestamp
+
+_log = logging.getLogger(__name__)
 
 RUNNING, SUCCEEDED, FAILED, ABORTED, TIMED_OUT = "RUNNING", "SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT"
 _LAST_EVENTS = frozenset({"ExecutionSucceeded", "ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut"})
@@ -286,6 +289,10 @@ class Interpreter(Processing):
             return self.execute(branch, state)
         except StateFailure as failure:
             return self.fail(branch, failure)
+        except _HistoryFull:
+            raise
+        except Exception as error:
+            return self.fail(branch, _unforeseen(error))
 
     def guard(self, branch: Branch, action: Callable[[], bool | None]) -> None:
         """Go on with a state that had to wait; then walk on where that finishes it."""
@@ -293,6 +300,10 @@ class Interpreter(Processing):
             finished = bool(action())
         except StateFailure as failure:
             finished = self.fail(branch, failure)
+        except _HistoryFull:
+            raise
+        except Exception as error:
+            finished = self.fail(branch, _unforeseen(error))
         if finished:
             self._walk(branch)
 
@@ -381,7 +392,7 @@ class Interpreter(Processing):
 
     def _retry(self, branch: Branch, state: State, error: str | None) -> bool:
         for number, retrier in enumerate(state.retriers):
-            if not failures.matches(error, retrier.errors, of_task=state.type == "Task"):
+            if not failures.matches(error, retrier.errors):
                 continue
             branch.attempts = branch.attempts or [0] * len(state.retriers)
             attempt = branch.attempts[number]
@@ -402,7 +413,7 @@ class Interpreter(Processing):
 
     def _catch(self, branch: Branch, state: State, error: str | None, cause: str | None) -> bool:
         for number, catcher in enumerate(state.catchers):
-            if not failures.matches(error, catcher.errors, of_task=state.type == "Task"):
+            if not failures.matches(error, catcher.errors):
                 continue
             output = {"Error": error or "", "Cause": cause or ""}
             try:
@@ -690,6 +701,12 @@ class Interpreter(Processing):
 
 class _HistoryFull(Exception):
     """Unwinds to the engine's call when the history has no room for another event."""
+
+
+def _unforeseen(error: Exception) -> StateFailure:
+    """A fault of the interpreter ends the state, as States.Runtime, instead of leaving the execution hanging."""
+    _log.exception("interpreting a state failed")
+    return ProcessingFailure(f"Internal error: {type(error).__name__}: {error}")
 
 
 def _raiser(failure: StateFailure) -> Callable[[], bool]:

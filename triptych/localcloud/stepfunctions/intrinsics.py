@@ -295,7 +295,10 @@ def _identity(value: Any) -> str:
 
 
 def _unique(array: Any) -> list[Any]:
-    return list({_identity(item): item for item in reversed(_array(array))}.values())[::-1]
+    first: dict[str, Any] = {}
+    for item in _array(array):
+        first.setdefault(_identity(item), item)
+    return list(first.values())
 
 
 def _contains(array: Any, wanted: Any) -> bool:

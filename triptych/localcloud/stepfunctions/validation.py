@@ -249,6 +249,9 @@ class _Validator:
                 yield Diagnostic(
                     SCHEMA, "Expected value of type Integer between 1 and 99999999", f"{where}/{name}"
                 )
+        heartbeat, timeout = raw.get("HeartbeatSeconds"), raw.get("TimeoutSeconds")
+        if isinstance(heartbeat, int) and isinstance(timeout, int) and heartbeat >= timeout:
+            yield Diagnostic(SCHEMA, "HeartbeatSeconds must be smaller than TimeoutSeconds", where)
         credentials = raw.get("Credentials")
         if credentials is not None and not (
             isinstance(credentials, dict) and ("RoleArn" in credentials or "RoleArn.$" in credentials)
