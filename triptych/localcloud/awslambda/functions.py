@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from triptych.localcloud.cloud import Cloud
 from triptych.localcloud.service import Params, RequestContext, ServiceError
 
 
@@ -59,6 +60,21 @@ _REFERENCE = re.compile(
     r"(?:arn:(?P<partition>aws[\w-]*):lambda:)?(?:(?P<region>[a-z]{2}(?:-gov|-iso\w?)?-[a-z]+-\d):)?"
     r"(?:(?P<account>\d{12}):)?(?:function:)?(?P<name>[\w-]+)(?::(?P<qualifier>[\w$-]+))?"
 )
+
+
+class MotoFunctions:
+    """Functions of moto's Lambda backend, once moto knows them again after a restart."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._known = False
+
+    def __call__(self, context: RequestContext, reference: str, qualifier: str | None) -> FunctionRecord:
+        if not self._known:
+            # A request to moto waits until its state is restored; looking into its backend does not.
+            self._cloud.clients.call("lambda", "ListFunctions", {"MaxItems": 1})
+            self._known = True
+        return function_of_moto(context, reference, qualifier)
 
 
 def function_of_moto(context: RequestContext, reference: str, qualifier: str | None) -> FunctionRecord:

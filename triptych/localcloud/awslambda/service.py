@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from triptych.localcloud.awslambda.asynchronous import RETRY_DELAYS_SECONDS, EventQueue, QueuedEvent
 from triptych.localcloud.awslambda.code import CodeStore
-from triptych.localcloud.awslambda.functions import FindFunction, FunctionRecord, function_of_moto
+from triptych.localcloud.awslambda.functions import FindFunction, FunctionRecord, MotoFunctions
 from triptych.localcloud.awslambda.invocation import Invocation, invoke
 from triptych.localcloud.awslambda.metrics import embedded_metrics
 from triptych.localcloud.awslambda.workers import Worker, WorkerPool
@@ -38,13 +38,13 @@ class LambdaService:
     def __init__(
         self,
         cloud: Cloud,
-        find_function: FindFunction = function_of_moto,
+        find_function: FindFunction | None = None,
         retry_delays: Sequence[float] = RETRY_DELAYS_SECONDS,
         most_workers: int | None = None,
         idle_seconds: float = 600.0,
     ) -> None:
         self._cloud = cloud
-        self._find = find_function
+        self._find = find_function or MotoFunctions(cloud)
         code = CodeStore(cloud.home)
         self._workers = WorkerPool(lambda function: Worker(cloud, code, function), most_workers, idle_seconds)
         self._events = EventQueue(cloud, self._run_event, retry_delays)

@@ -101,6 +101,8 @@ def _map_paths(paths: JobPaths) -> None:
             session._collect(f"COPY ({session._to_sql(last)}) TO '{target}' ({options})")
 
     DuckDBSession._reader = Reader
+    # For scripts that read and write by SQL on the session's own connection (glue_lib.engine_io).
+    DuckDBSession.job_paths = paths
     DuckDBSession._writer = Writer
 
 

@@ -39,7 +39,7 @@ class GlueService:
         self, cloud: Cloud, find_job: FindJob | None = None, seconds_per_minute: float = 60.0
     ) -> None:
         self._cloud = cloud
-        self._find_job = find_job or _job_of_moto
+        self._find_job = find_job or self._registered_job
         self._seconds_per_minute = seconds_per_minute
         self._runs = RunStore(cloud.home)
         self._executions: dict[str, RunExecution] = {}
@@ -182,6 +182,18 @@ class GlueService:
             raise ServiceError("EntityNotFoundException", f"Job {name} not found.")
         return job
 
+    def _registered_job(self, context: RequestContext, name: str) -> JobDefinition | None:
+        """Asked of GetJob, which is moto's and waits, after a restart, until moto knows its jobs again."""
+        try:
+            job: JobDefinition = self._cloud.clients.call(
+                "glue", "GetJob", {"JobName": name}, context.region
+            )["Job"]
+        except ServiceError as error:
+            if error.code == "EntityNotFoundException":
+                return None
+            raise
+        return job
+
     def _run(self, job: str, run_id: str) -> JobRun:
         run = self._runs.get(job, run_id)
         if run is None:
@@ -225,11 +237,3 @@ def _with_time(run: JobRun) -> JobRun:
 def _seconds(run: JobRun) -> int:
     started: datetime = run["StartedOn"]
     return round((datetime.now(UTC) - started).total_seconds())
-
-
-def _job_of_moto(context: RequestContext, name: str) -> JobDefinition | None:
-    from moto.glue.models import glue_backends
-
-    job = glue_backends[context.account_id][context.region].jobs.get(name)
-    definition: JobDefinition | None = job.as_dict() if job is not None else None
-    return definition
