@@ -145,12 +145,6 @@ class TrainingJobs(JobKind):
     def not_found(self, name: str) -> Exception:
         return invalid("Requested resource not found.")
 
-    def describe(self, name: str) -> Record:
-        record = super().describe(name)
-        if record["TrainingJobStatus"] in ("InProgress", "Failed"):
-            record["ModelArtifacts"] = {"S3ModelArtifacts": record["ModelArtifacts"]["S3ModelArtifacts"]}
-        return record
-
     def work(self, name: str, record: Record, control: JobControl) -> Callable[[Record], None]:
         layout = Layout(self.cloud.home.scratch / "sagemaker" / f"training-{name}")
         layout.create()
