@@ -22,6 +22,7 @@ from triptych.localcloud.moto_determinism import (
     install_key_material,
     reproducible,
 )
+from triptych.localcloud.moto_missing_operations import install_missing_operations
 from triptych.localcloud.moto_s3_objects import ObjectReads, Objects, install_objects, object_reads
 from triptych.localcloud.request_journal import JournalledRequest, RequestJournal
 from triptych.localcloud.service import ServiceError
@@ -221,6 +222,7 @@ class MotoBackend:
         install_clock()
         install_key_material()
         install_backend_ids()
+        install_missing_operations()
         if self._objects is not None:
             install_objects(self._objects)
         BackendDict.reset()

@@ -577,7 +577,12 @@ class Engine:
                 f"{error.logical_id} exists on AWS only (Metadata Triptych.AwsOnly) and has no value here: mark this "
                 "resource AwsOnly as well, or refer to it under a Condition"
             )
-        if isinstance(error, (PropertyError, _Failed)) or _from_api(error):
+        if isinstance(error, (PropertyError, _Failed)):
+            return str(error)
+        details = getattr(error, "response", {}).get("Error", {})
+        if details:
+            return f"{details.get('Message', '')} ({details.get('Code', type(error).__name__)})"
+        if _from_api(error):
             return str(error)
         return f"{type(error).__name__}: {error}"
 

@@ -23,37 +23,6 @@ def _tagged(name_key: str) -> Any:
     return arguments
 
 
-class ModelPackageGroup(ResourceType):
-    type = "AWS::SageMaker::ModelPackageGroup"
-    replaced_by = frozenset({"ModelPackageGroupName", "ModelPackageGroupDescription"})
-
-    def create(self, context: ResourceContext, properties: Properties) -> Made:
-        name = context.name(properties.get("ModelPackageGroupName"), longest=63)
-        given = _tagged("ModelPackageGroupName")(
-            context, name, without(properties, "ModelPackageGroupPolicy")
-        )
-        arn = context.call("sagemaker", "CreateModelPackageGroup", given)["ModelPackageGroupArn"]
-        context.note(Made(arn))
-        self._policy(context, name, properties)
-        return Made(arn, {"ModelPackageGroupArn": arn, "ModelPackageGroupStatus": "Completed"})
-
-    @staticmethod
-    def _policy(context: ResourceContext, name: str, properties: Properties) -> None:
-        if "ModelPackageGroupPolicy" in properties:
-            policy = {"ResourcePolicy": properties["ModelPackageGroupPolicy"]}
-            context.call("sagemaker", "PutModelPackageGroupPolicy", {"ModelPackageGroupName": name, **policy})
-
-    def update(
-        self, context: ResourceContext, made: Made, properties: Properties, previous: Properties
-    ) -> Made:
-        self._policy(context, made.physical_id.rsplit("/", 1)[-1], properties)
-        return made
-
-    def delete(self, context: ResourceContext, made: Made, properties: Properties) -> None:
-        name = {"ModelPackageGroupName": made.physical_id.rsplit("/", 1)[-1]}
-        context.quietly("sagemaker", "DeleteModelPackageGroup", name)
-
-
 class Endpoint(ResourceType):
     """Complete when it is in service, as on AWS."""
 
@@ -111,7 +80,7 @@ def _by_arn(type_name: str, thing: str, longest: int = 63) -> ResourceType:
 
 
 TYPES: tuple[ResourceType, ...] = (
-    ModelPackageGroup(),
+    _by_arn("AWS::SageMaker::ModelPackageGroup", "ModelPackageGroup"),
     Endpoint(),
     _by_arn("AWS::SageMaker::Model", "Model"),
     _by_arn("AWS::SageMaker::EndpointConfig", "EndpointConfig"),
