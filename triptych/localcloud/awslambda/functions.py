@@ -80,7 +80,7 @@ class MotoFunctions:
 def function_of_moto(context: RequestContext, reference: str, qualifier: str | None) -> FunctionRecord:
     """Look the function up in moto's Lambda backend."""
     from moto.awslambda.exceptions import UnknownAliasException, UnknownFunctionException
-    from moto.awslambda.models import lambda_backends
+    from moto.awslambda.utils import get_backend
 
     match = _REFERENCE.fullmatch(reference)
     if match is None:
@@ -90,7 +90,7 @@ def function_of_moto(context: RequestContext, reference: str, qualifier: str | N
     account = match["account"] or context.account_id
     region = match["region"] or context.region
     qualifier = match["qualifier"] or qualifier
-    backend = lambda_backends[account][region]
+    backend = get_backend(account, region)
     base_arn = f"arn:{context.partition}:lambda:{region}:{account}:function:{match['name']}"
     arn = f"{base_arn}:{qualifier}" if qualifier else base_arn
     try:
