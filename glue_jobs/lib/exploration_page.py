@@ -90,7 +90,6 @@ def _by_month(contract: Contract, months: Sequence[MonthCounts]) -> str:
                         "Label rate by month", labels, [Series(contract.label.name, rates, 2)], unit="%"
                     ),
                     f"Label rate: {contract.label.name}",
-                    contract.label.description,
                 ),
                 figure(
                     line_chart(
@@ -100,6 +99,7 @@ def _by_month(contract: Contract, months: Sequence[MonthCounts]) -> str:
                 ),
             ]
         ),
+        f"Label: {contract.label.description}" if contract.label.description else "",
     )
 
 

@@ -95,7 +95,7 @@ font-variant-numeric:tabular-nums}.tile small{color:var(--soft)}
 .good b{color:var(--good)}.warn b{color:var(--warn)}.bad b{color:var(--bad)}
 .figures{display:grid;gap:22px 30px;grid-template-columns:repeat(auto-fill,minmax(330px,1fr))}figure{margin:0;min-width:0}
 figcaption{font-weight:600;margin-bottom:6px}figcaption small{font-weight:400;color:var(--soft);margin-left:6px}
-.plot{width:100%;height:auto;display:block}.grid{stroke:var(--rule)}.tick{fill:var(--soft);font-size:10.5px}
+.plot{width:100%;height:auto;display:block}.grid{stroke:var(--rule)}.tick{fill:var(--soft);font-size:11.5px}
 .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}.empty{fill:var(--rule)}
 .c1{fill:var(--c1)}.c2{fill:var(--c2)}.c3{fill:var(--c3)}.c4{fill:var(--c4)}.c5{fill:var(--c5)}.c6{fill:var(--c6)}
 .l1{stroke:var(--c1)}.l2{stroke:var(--c2)}.l3{stroke:var(--c3)}.l4{stroke:var(--c4)}.l5{stroke:var(--c5)}.l6{stroke:var(--c6)}
