@@ -375,6 +375,38 @@ def test_endpoints_come_back_after_a_restart(laptop: Laptop, scorer: str) -> Non
     assert laptop.call("DescribeEndpoint", EndpointName=scorer)["EndpointStatus"] == "InService"
 
 
+def test_an_update_under_way_goes_on_after_a_restart(laptop: Laptop) -> None:
+    old, new = (
+        create_model(laptop, "before", constant("before")),
+        create_model(laptop, "after", constant("after")),
+    )
+    create_endpoint(laptop, "interrupted", variant(old))
+    create_config(laptop, "interrupted-next", variant(new))
+    laptop.sagemaker.stop()
+
+    def interrupt(record: dict[str, Any]) -> None:
+        record |= {"EndpointStatus": "Updating", "_target": "interrupted-next"}
+
+    laptop.sagemaker.endpoints._records.change("endpoint", "interrupted", interrupt, "EndpointStatus")
+    laptop.events.clear()
+    laptop.restart(stop_grace_seconds=1.0, capture_flush_seconds=0.05)
+    assert invoke(laptop, "interrupted")["Body"] in (b"before", b"after")
+    described = laptop.await_endpoint("interrupted")
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "interrupted-next")
+    assert invoke(laptop, "interrupted")["Body"] == b"after"
+    laptop.call("DeleteEndpoint", EndpointName="interrupted")
+
+
+def test_a_server_that_hangs_at_its_start_fails_the_endpoint(laptop: Laptop) -> None:
+    code = "import time\ndef model_fn(model_dir): time.sleep(600)"
+    model = create_model(laptop, "hanging", {"code/inference.py": code})
+    described = create_endpoint(
+        laptop, "hanging", variant(model, ContainerStartupHealthCheckTimeoutInSeconds=1)
+    )
+    assert described["EndpointStatus"] == "Failed"
+    assert "no answer within 1 seconds" in described["FailureReason"]
+
+
 def test_delete(laptop: Laptop) -> None:
     model = create_model(laptop, "brief", constant("brief"))
     create_endpoint(laptop, "brief", variant(model))

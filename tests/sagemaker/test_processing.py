@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sagemaker_laptop import RESOURCES, ROLE, XGBOOST, Laptop
+
+from triptych.localcloud.sagemaker.layout import Layout
 
 CODE = "/opt/ml/processing/input/code"
 SCRIPT = """
@@ -160,3 +163,21 @@ def test_an_entrypoint_is_needed(laptop: Laptop) -> None:
     params = processing_params(laptop, "no-entrypoint")
     del params["AppSpecification"]["ContainerEntrypoint"]
     assert "ContainerEntrypoint" in laptop.refused("CreateProcessingJob", **params).message
+
+
+@pytest.mark.parametrize(
+    ("text", "rewritten"),
+    [
+        ("/opt/ml/processing/a.csv", True),
+        ("--path=/opt/ml/model", True),
+        ("file:///opt/ml/input", True),
+        ('{"in": "/opt/ml"}', True),
+        ("/opt/mlflow", False),
+        ("/home/opt/ml/x", False),
+        ("s3://bucket/opt/ml/x", False),
+    ],
+)
+def test_paths_of_the_container_are_rewritten(tmp_path: Path, text: str, rewritten: bool) -> None:
+    layout = Layout(tmp_path)
+    expected = text.replace("/opt/ml", str(layout.root)) if rewritten else text
+    assert layout.rewrite(text) == expected

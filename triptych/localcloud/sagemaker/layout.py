@@ -15,7 +15,7 @@ from typing import Any
 from triptych.localcloud.sagemaker.errors import JobRefused
 
 CONTAINER_ROOT = "/opt/ml"
-_PREFIX = re.compile(r"(?<![\w./-])/opt/ml(?=/|$|[\s:;,'\"])")
+_PREFIX = re.compile(r"(?<![\w.-])(?<![^/]/)/opt/ml(?=/|$|[\s:;,'\"])")
 
 
 class Layout:
