@@ -19,6 +19,8 @@ Router = Callable[[list[AcceptedEvent]], list[Delivery]]
 _BATCH = 500
 _DELIVERIES_AT_ONCE = 16
 _PAUSE_AFTER_TROUBLE_SECONDS = 1.0
+_GATHER_SECONDS = 0.02
+"""events come in bursts: one look at the rules serves all that arrive within this time"""
 
 
 class Courier:
@@ -54,43 +56,53 @@ class Courier:
         self._wake.set()
 
     def _run(self) -> None:
+        pause: float | None = None
         while not self._stopped.is_set():
-            due = self._outbox.next_due(time.time())
-            self._wake.wait(None if due is None else max(0.0, due - time.time()))
+            self._wake.wait(pause)
+            self._stopped.wait(_GATHER_SECONDS)
             self._wake.clear()
             if self._stopped.is_set():
                 return
             try:
                 self._route_all()
-                self._deliver_due()
+                pause = self._submit_due()
             except Exception:
-                _log.exception("%s: trying again in %s s", self._name, _PAUSE_AFTER_TROUBLE_SECONDS)
-                self._stopped.wait(_PAUSE_AFTER_TROUBLE_SECONDS)
-                self._wake.set()
+                pause = _PAUSE_AFTER_TROUBLE_SECONDS
+                _log.exception("%s: trying again in %s s", self._name, pause)
 
     def _route_all(self) -> None:
         while self._router is not None and (events := self._outbox.unrouted(_BATCH)):
             self._outbox.route(events, self._router(events))
 
-    def _deliver_due(self) -> None:
-        for pending in self._outbox.due(time.time()):
+    def _submit_due(self) -> float | None:
+        """Hand what is due to the workers; answers in how many seconds the next one is, None for no other."""
+        now = time.time()
+        for seq, due in self._outbox.waiting():
             with self._lock:
-                if pending.seq in self._in_flight:
+                if seq in self._in_flight:
                     continue
-                self._in_flight.add(pending.seq)
-            self._submit(pending)
+                if due > now:
+                    return due - now
+                self._in_flight.add(seq)
+            self._submit(seq)
+        return None
 
-    def _submit(self, pending: PendingDelivery) -> None:
+    def _submit(self, seq: int) -> None:
         def work() -> None:
+            delivered = False
             try:
-                self._deliver(pending)
+                pending = self._outbox.pending(seq)
+                delivered = pending is None or self._deliver(pending)
             finally:
                 with self._lock:
-                    self._in_flight.discard(pending.seq)
+                    self._in_flight.discard(seq)
+                if not delivered:
+                    self._wake.set()
 
         self._workers.submit(work)
 
-    def _deliver(self, pending: PendingDelivery) -> None:
+    def _deliver(self, pending: PendingDelivery) -> bool:
+        """Whether the delivery is done: it reached its target, or was given up."""
         delivery = pending.delivery
         attempt = pending.attempts + 1
         payload = delivery.payload.replace("<aws.scheduler.attempt-number>", str(attempt))
@@ -102,17 +114,20 @@ class Courier:
                 if isinstance(error, DeliveryFailed)
                 else DeliveryFailed("SDK_CLIENT_ERROR", str(error), transient=True)
             )
-            self._failed(pending, attempt, payload, failure)
-        else:
-            self._outbox.done(pending.seq)
+            if not self._give_up(pending, attempt, payload, failure):
+                self._outbox.postpone(pending.seq, time.time() + retry_delay(attempt))
+                return False
+        self._outbox.done(pending.seq)
+        return True
 
-    def _failed(self, pending: PendingDelivery, attempts: int, payload: str, failure: DeliveryFailed) -> None:
+    def _give_up(
+        self, pending: PendingDelivery, attempts: int, payload: str, failure: DeliveryFailed
+    ) -> bool:
+        """False when another attempt is worthwhile; else the event goes to the dead-letter queue, if any."""
         delivery = pending.delivery
         exhausted = is_exhausted(delivery, attempts) if failure.transient else "NonRetryableError"
         if exhausted is None:
-            self._outbox.postpone(pending.seq, time.time() + retry_delay(attempts))
-            self._wake.set()
-            return
+            return False
         try:
             kept = self._targets.dead_letter(delivery, payload, failure, attempts - 1, exhausted)
         except Exception as error:
@@ -128,4 +143,4 @@ class Courier:
             failure.message,
             "went to its dead-letter queue" if kept else "is dropped, as it has no dead-letter queue",
         )
-        self._outbox.done(pending.seq)
+        return True

@@ -86,21 +86,17 @@ class Outbox:
                 [(json.dumps(asdict(delivery), default=str), now) for delivery in deliveries],
             )
 
-    def due(self, now: float) -> list[PendingDelivery]:
-        """The deliveries whose time has come, oldest first."""
-        rows = self._database.connection.execute(
-            "SELECT seq, attempts, body FROM delivery WHERE due <= ? ORDER BY seq", (now,)
-        )
-        return [
-            PendingDelivery(row["seq"], row["attempts"], Delivery(**json.loads(row["body"]))) for row in rows
-        ]
+    def waiting(self) -> list[tuple[int, float]]:
+        """Each delivery's number and when it is due, the earliest first."""
+        rows = self._database.connection.execute("SELECT seq, due FROM delivery ORDER BY due, seq")
+        return [(row[0], row[1]) for row in rows]
 
-    def next_due(self, after: float) -> float | None:
-        """When the next delivery later than ``after`` is due."""
+    def pending(self, seq: int) -> PendingDelivery | None:
+        """One delivery; None when it is done."""
         row = self._database.connection.execute(
-            "SELECT min(due) FROM delivery WHERE due > ?", (after,)
+            "SELECT attempts, body FROM delivery WHERE seq = ?", (seq,)
         ).fetchone()
-        return None if row[0] is None else float(row[0])
+        return row and PendingDelivery(seq, row["attempts"], Delivery(**json.loads(row["body"])))
 
     def done(self, seq: int) -> None:
         """Delivered, or given up."""
