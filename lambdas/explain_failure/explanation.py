@@ -1,7 +1,7 @@
 """From what Step Functions knows of a failure to a sentence.
 
-A failed job's cause is the job's whole description as JSON, a function's is its exception, a nested execution's is
-the execution; the reason is in another member of each.
+A failed job's cause is the job's whole description as JSON, a function's is its exception, a nested execution's
+is the execution; the reason is in another member of each.
 """
 
 from __future__ import annotations
@@ -64,11 +64,22 @@ def reason(cause: Any) -> str:
 
 def _failure(event: Mapping[str, Any]) -> tuple[str, str, str]:
     failure = event["failure"]
-    error = str(failure.get("Error") or "UnknownError")
+    error = _nested_error(failure.get("Cause")) or str(failure.get("Error") or "UnknownError")
     text = reason(failure.get("Cause") or "no cause was given")
     advice = _ADVICE.get(error, "")
     cause = f"State '{event['failed_state']}': {error}: {text} {advice}".strip()
     return error, cause[:_LONGEST_CAUSE], f"{event['failed_state']} failed"
+
+
+def _nested_error(cause: Any) -> str | None:
+    """The error of the nested execution that failed, so that its rejection is the parent's too."""
+    try:
+        found = json.loads(cause)
+    except (TypeError, ValueError):
+        return None
+    if not isinstance(found, dict) or "ExecutionArn" not in found:
+        return None
+    return found.get("Error")
 
 
 def _rejection(rejection: Mapping[str, Any]) -> tuple[str, str, str]:
