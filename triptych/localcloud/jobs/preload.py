@@ -32,6 +32,12 @@ MODULES: dict[str, tuple[str, ...]] = {
         "aws_lambda_powertools.tracing",
         "aws_lambda_powertools.utilities.parser",
         "aws_xray_sdk.core",
+        # What a Tracer patches when a function makes one, and so imports.
+        "requests",
+        "sqlite3",
+        "aws_xray_sdk.ext.botocore.patch",
+        "aws_xray_sdk.ext.requests.patch",
+        "aws_xray_sdk.ext.sqlite3.patch",
         "pydantic",
         "yaml",
         "boto3",
