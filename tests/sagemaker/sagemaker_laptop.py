@@ -1,4 +1,4 @@
-"""A local cloud with the parts that SageMaker needs: store, pool and bus are real, logs stay in memory."""
+"""A local cloud with what SageMaker needs: store, pool, logs and bus are real, moto is not there."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from triptych.localcloud.bus import JobEnded, ServiceEvent
 from triptych.localcloud.cloud import Cloud, Settings
 from triptych.localcloud.home import Home
 from triptych.localcloud.jobs.pool import JobPool
+from triptych.localcloud.logs.store import LogStore
 from triptych.localcloud.s3.store import ObjectStore
 from triptych.localcloud.sagemaker.runtime import SageMakerRuntimeService
 from triptych.localcloud.sagemaker.service import SageMakerService
@@ -25,21 +26,6 @@ from triptych.localcloud.service import RequestContext, ServiceError
 XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 ROLE = "arn:aws:iam::123456789012:role/sagemaker"
 RESOURCES = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10}
-
-
-class MemoryLogs:
-    """LogStore's ``append``, remembered by group."""
-
-    def __init__(self) -> None:
-        self.lines: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-
-    def append(self, group: str, stream: str, lines: Any) -> None:
-        self.lines[group][stream].extend(text for _, text in lines)
-
-    def text(self, group: str, prefix: str = "") -> str:
-        return "\n".join(
-            line for stream, lines in self.lines[group].items() if stream.startswith(prefix) for line in lines
-        )
 
 
 class GroupsOnly:
@@ -74,7 +60,7 @@ class Laptop:
         self.cloud = Cloud(Home(home), Settings())
         self.cloud.home.create()
         self.cloud.store = ObjectStore(self.cloud.home, self.cloud.bus)
-        self.cloud.logs = self.logs = MemoryLogs()
+        self.cloud.logs = LogStore(self.cloud.home)
         self.cloud.clients = self.clients = GroupsOnly()
         self.cloud.jobs = JobPool(self.cloud.home)
         self.cloud.jobs.start_servers()
@@ -96,6 +82,11 @@ class Laptop:
     def close(self) -> None:
         self.sagemaker.stop()
         self.cloud.jobs.stop()
+
+    def log(self, group: str, prefix: str = "") -> str:
+        """What the group's streams with the prefix hold."""
+        events = self.cloud.logs.events(group, stream_prefix=prefix or None)
+        return "\n".join(event.message for event in events)
 
     def call(self, operation: str, **params: Any) -> dict[str, Any]:
         service = self.runtime if operation == "InvokeEndpoint" else self.sagemaker

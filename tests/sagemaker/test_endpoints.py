@@ -310,7 +310,7 @@ def test_a_raising_script_is_a_server_error_and_the_next_request_is_answered(lap
     assert error.fields["OriginalStatusCode"] == 500
     assert "RuntimeError: bad day" in error.message
     assert invoke(laptop, "moody")["Body"] == b"fine"
-    assert "bad day" in laptop.logs.text("/aws/sagemaker/Endpoints/moody")
+    assert "bad day" in laptop.log("/aws/sagemaker/Endpoints/moody")
     laptop.call("DeleteEndpoint", EndpointName="moody")
 
 

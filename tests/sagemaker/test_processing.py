@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ def test_script_reads_its_inputs_and_its_outputs_are_adopted(laptop: Laptop) -> 
     answer = laptop.cloud.store.get_bytes("data", "processing/counting/out/nested/answer.json")
     assert json.loads(answer) == {"rows": 3, "job": "counting"}
     assert job["ProcessingStartTime"] <= job["ProcessingEndTime"]
-    assert "counted 3" in laptop.logs.text("/aws/sagemaker/ProcessingJobs", "counting/")
+    assert "counted 3" in laptop.log("/aws/sagemaker/ProcessingJobs", "counting/")
     assert (
         laptop.call("ListProcessingJobs", NameContains="counting")["ProcessingJobSummaries"][0][
             "ProcessingJobStatus"
@@ -89,6 +91,21 @@ def test_other_entrypoints(laptop: Laptop, request: pytest.FixtureRequest, entry
     params["AppSpecification"]["ContainerEntrypoint"] = entrypoint
     laptop.call("CreateProcessingJob", **params)
     assert laptop.end_of(name)["ProcessingJobStatus"] == "Completed"
+
+
+def test_zip_application(laptop: Laptop) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as target:
+        target.writestr("__main__.py", "import job\n")
+        target.writestr("job.py", SCRIPT)
+    params = processing_params(laptop, "zipped")
+    laptop.put("processing/zipped/code/job.pyz", archive.getvalue())
+    params["AppSpecification"]["ContainerEntrypoint"] = ["python3", f"{CODE}/job.pyz"]
+    laptop.call("CreateProcessingJob", **params)
+    job = laptop.end_of("zipped")
+    assert job["ProcessingJobStatus"] == "Completed", job.get("FailureReason")
+    answer = laptop.cloud.store.get_bytes("data", "processing/zipped/out/nested/answer.json")
+    assert json.loads(answer)["rows"] == 3
 
 
 @pytest.mark.parametrize(
@@ -121,7 +138,7 @@ def test_stop(laptop: Laptop) -> None:
     script = "import time\nprint('at work', flush=True)\ntime.sleep(600)"
     laptop.call("CreateProcessingJob", **processing_params(laptop, "stopped-processing", script))
     deadline = time.monotonic() + 30
-    while "at work" not in laptop.logs.text("/aws/sagemaker/ProcessingJobs", "stopped-processing/"):
+    while "at work" not in laptop.log("/aws/sagemaker/ProcessingJobs", "stopped-processing/"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     laptop.call("StopProcessingJob", ProcessingJobName="stopped-processing")

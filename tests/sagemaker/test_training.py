@@ -132,7 +132,7 @@ def test_description_tells_what_happened(laptop: Laptop) -> None:
     assert job["CreationTime"] <= job["TrainingStartTime"] <= job["TrainingEndTime"]
     assert job["TrainingTimeInSeconds"] == job["BillableTimeInSeconds"] >= 1
     assert job["ModelArtifacts"]["S3ModelArtifacts"] == "s3://data/models/told/output/model.tar.gz"
-    assert "nothing to do" in laptop.logs.text("/aws/sagemaker/TrainingJobs", "told/algo-1-")
+    assert "nothing to do" in laptop.log("/aws/sagemaker/TrainingJobs", "told/algo-1-")
     event = laptop.wait_event("TrainingJobName", "told", "TrainingJobStatus", "Completed")
     assert isinstance(event["CreationTime"], int)
     assert event["SecondaryStatus"] == "Completed"
@@ -199,7 +199,7 @@ def test_managed_xgboost_trains_on(
     metrics = {m["MetricName"]: m["Value"] for m in job["FinalMetricDataList"]}
     assert set(metrics) == {"train:auc", "validation:auc"}
     assert metrics["validation:auc"] > 0.85
-    assert "#011train-auc:" in laptop.logs.text("/aws/sagemaker/TrainingJobs", f"{name}/")
+    assert "#011train-auc:" in laptop.log("/aws/sagemaker/TrainingJobs", f"{name}/")
 
 
 def fail(name: str, script: str, *wanted: str, **changes: Any) -> Any:
@@ -263,7 +263,7 @@ def test_no_model_completes_with_a_warning_and_no_archive(laptop: Laptop) -> Non
     job = laptop.train_script("modelless", NO_OP)
     assert job["TrainingJobStatus"] == "Completed"
     assert laptop.cloud.store.list("data", "models/modelless/") == []
-    assert "no model artifact was saved" in laptop.logs.text("/aws/sagemaker/TrainingJobs", "modelless/")
+    assert "no model artifact was saved" in laptop.log("/aws/sagemaker/TrainingJobs", "modelless/")
 
 
 ENDLESS = """
@@ -305,7 +305,7 @@ def wait_for_line(laptop: Laptop, name: str, text: str) -> None:
     import time
 
     deadline = time.monotonic() + 30
-    while text not in laptop.logs.text("/aws/sagemaker/TrainingJobs", f"{name}/"):
+    while text not in laptop.log("/aws/sagemaker/TrainingJobs", f"{name}/"):
         assert time.monotonic() < deadline, f"{name} never printed {text!r}"
         time.sleep(0.02)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from triptych.localcloud.jobs.spec import CommandEntry, Entry, JobSpec, ScriptEntry
 from triptych.localcloud.s3.store import split_uri
+from triptych.localcloud.sagemaker import containers
 from triptych.localcloud.sagemaker.errors import check_name, invalid, require
 from triptych.localcloud.sagemaker.images import resolve_image
 from triptych.localcloud.sagemaker.inputs import link_source
@@ -169,13 +171,15 @@ class ProcessingJobs(JobKind):
 
 
 def _entry(argv: Sequence[str]) -> Entry:
-    """A Python script starts from the fork server; everything else as a program, ``python`` being ours."""
+    """A Python script or zip application starts from the fork server, all else as a program."""
     if _PYTHON.fullmatch(argv[0]):
         rest = list(argv[1:])
         while rest and rest[0] in ("-u", "-B", "-I"):
             del rest[0]
         if rest and rest[0].endswith((".py", ".pyz")):
             return ScriptEntry(rest[0], tuple(rest[1:]))
+        if rest and (zipfile.is_zipfile(rest[0]) or os.path.isfile(f"{rest[0]}/__main__.py")):
+            return ScriptEntry(containers.RUN_ARCHIVE, tuple(rest))
         return CommandEntry((sys.executable, *argv[1:]))
     if argv[0].endswith(".py") and not os.access(argv[0], os.X_OK):
         return ScriptEntry(argv[0], tuple(argv[1:]))
