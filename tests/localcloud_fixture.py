@@ -1,7 +1,7 @@
 """A whole local cloud for tests: in this process, in a temporary home, on a free port.
 
-moto keeps its state in module globals, so there is one at a time in a test process. Tests share it (session
-scope) and so use names of their own; a test that stops and starts clouds makes its own in a process of its own.
+Tests share it (session scope) and so use names of their own. A test that stops and starts clouds makes its own,
+with an account id of its own: moto keeps its state in module globals, by account.
 """
 
 from __future__ import annotations
@@ -69,9 +69,11 @@ def http_client(endpoint: str, service: str) -> Any:
     return session.client(service, endpoint_url=endpoint, config=config)
 
 
-def start_cloud(root: Path, factories: ServiceFactories | None = None) -> RunningCloud:
+def start_cloud(
+    root: Path, factories: ServiceFactories | None = None, account_id: str = "123456789012"
+) -> RunningCloud:
     """A started cloud over the home ``root``; the caller stops it."""
-    local = assemble(Home(root), Settings(port=0), factories)
+    local = assemble(Home(root), Settings(port=0, account_id=account_id), factories)
     local.start()
     local.wait_ready()
     return RunningCloud(local)

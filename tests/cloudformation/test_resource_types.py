@@ -267,8 +267,8 @@ CASES: dict[str, Case] = {
             "Targets": [
                 {
                     "Id": "machine",
-                    "Arn": "arn:aws:states:us-east-1:123456789012:stateMachine:pipeline",
-                    "RoleArn": "arn:aws:iam::123456789012:role/start",
+                    "Arn": "arn:aws:states:us-east-1:210987654321:stateMachine:pipeline",
+                    "RoleArn": "arn:aws:iam::210987654321:role/start",
                     "InputTransformer": {
                         "InputPathsMap": {"key": "$.detail.object.key"},
                         "InputTemplate": '{"key": <key>}',
@@ -280,7 +280,7 @@ CASES: dict[str, Case] = {
         changed={
             "EventPattern": {"source": ["aws.s3"]},
             "State": "DISABLED",
-            "Targets": [{"Id": "queue", "Arn": "arn:aws:sqs:us-east-1:123456789012:queue"}],
+            "Targets": [{"Id": "queue", "Arn": "arn:aws:sqs:us-east-1:210987654321:queue"}],
         },
         after=lambda client, name: [target["Id"] for target in rule_targets(client, name)],
         expected=["queue"],
@@ -296,8 +296,8 @@ CASES: dict[str, Case] = {
             "FlexibleTimeWindow": {"Mode": "OFF"},
             "ScheduleExpression": "rate(1 day)",
             "Target": {
-                "Arn": "arn:aws:states:us-east-1:123456789012:stateMachine:pipeline",
-                "RoleArn": "arn:aws:iam::123456789012:role/start",
+                "Arn": "arn:aws:states:us-east-1:210987654321:stateMachine:pipeline",
+                "RoleArn": "arn:aws:iam::210987654321:role/start",
                 "Input": "{}",
             },
         },
@@ -306,8 +306,8 @@ CASES: dict[str, Case] = {
             "FlexibleTimeWindow": {"Mode": "OFF"},
             "ScheduleExpression": "rate(2 days)",
             "Target": {
-                "Arn": "arn:aws:states:us-east-1:123456789012:stateMachine:pipeline",
-                "RoleArn": "arn:aws:iam::123456789012:role/start",
+                "Arn": "arn:aws:states:us-east-1:210987654321:stateMachine:pipeline",
+                "RoleArn": "arn:aws:iam::210987654321:role/start",
             },
         },
         after=lambda client, name: client("scheduler").get_schedule(Name=name)["ScheduleExpression"],
@@ -316,7 +316,7 @@ CASES: dict[str, Case] = {
     ),
     "AWS::Glue::Job": Case(
         {
-            "Role": "arn:aws:iam::123456789012:role/glue",
+            "Role": "arn:aws:iam::210987654321:role/glue",
             "Command": {"Name": "glueetl", "ScriptLocation": "s3://code/job.py", "PythonVersion": "3"},
             "GlueVersion": "5.0",
             "NumberOfWorkers": "2",
@@ -326,7 +326,7 @@ CASES: dict[str, Case] = {
         },
         look=lambda client, name: gone(lambda: client("glue").get_job(JobName=name)),
         changed={
-            "Role": "arn:aws:iam::123456789012:role/glue",
+            "Role": "arn:aws:iam::210987654321:role/glue",
             "Command": {"Name": "glueetl", "ScriptLocation": "s3://code/other.py", "PythonVersion": "3"},
         },
         after=lambda client, name: client("glue").get_job(JobName=name)["Job"]["Command"]["ScriptLocation"],
@@ -367,7 +367,7 @@ CASES: dict[str, Case] = {
     ),
     "AWS::Glue::Crawler": Case(
         {
-            "Role": "arn:aws:iam::123456789012:role/glue",
+            "Role": "arn:aws:iam::210987654321:role/glue",
             "DatabaseName": "flights_test",
             "Targets": {"S3Targets": [{"Path": "s3://data/raw"}]},
             "Schedule": {"ScheduleExpression": "cron(0 1 * * ? *)"},
@@ -547,7 +547,7 @@ def test_a_role_that_fails_half_way_leaves_nothing(stacks: Deployer) -> None:
                         "Properties": {
                             "RoleName": "half-made",
                             "AssumeRolePolicyDocument": TRUST,
-                            "ManagedPolicyArns": ["arn:aws:iam::123456789012:policy/missing"],
+                            "ManagedPolicyArns": ["arn:aws:iam::210987654321:policy/missing"],
                         },
                     }
                 }

@@ -22,7 +22,7 @@ def body(resources: dict[str, Any], **sections: Any) -> str:
 BROKEN = {
     "Type": "AWS::SNS::Subscription",
     "Properties": {
-        "TopicArn": "arn:aws:sns:us-east-1:123456789012:missing",
+        "TopicArn": "arn:aws:sns:us-east-1:210987654321:missing",
         "Protocol": "sqs",
         "Endpoint": "x",
     },
@@ -31,7 +31,7 @@ BROKEN = {
 VALUES: dict[str, tuple[Any, str]] = {
     "pseudo parameters": (
         {"Fn::Sub": "${AWS::Region}/${AWS::AccountId}/${AWS::Partition}"},
-        "us-east-1/123456789012/aws",
+        "us-east-1/210987654321/aws",
     ),
     "join, select, split": (
         {"Fn::Join": ["-", ["a", {"Fn::Select": ["1", {"Fn::Split": [",", "b,c"]}]}]]},

@@ -34,7 +34,7 @@ class MemoryObjects:
 
 @dataclass
 class Harness:
-    """Started; ``stop`` it. Only one at a time in a process: moto's state is global."""
+    """Started; ``stop`` it. In one process each needs an account id of its own."""
 
     cloud: Cloud
     gateway: Gateway
@@ -67,7 +67,16 @@ class Harness:
 ServiceMaker = Callable[[Cloud, MemoryObjects], Service]
 
 
-def start(root: Path, *makers: ServiceMaker, objects: MemoryObjects | None = None) -> Harness:
+ACCOUNT_ID = "210987654321"
+"""not the usual one: moto's state is kept by account, and the shared local cloud may run in this process, too"""
+
+
+def start(
+    root: Path,
+    *makers: ServiceMaker,
+    objects: MemoryObjects | None = None,
+    account_id: str = ACCOUNT_ID,
+) -> Harness:
     home = Home(root)
     home.create()
     late: list[Gateway] = []
@@ -76,7 +85,7 @@ def start(root: Path, *makers: ServiceMaker, objects: MemoryObjects | None = Non
         return late[0].wsgi(environ, start_response)
 
     server = HttpServer("127.0.0.1", 0, app)
-    settings = replace(Settings(), port=server.port)
+    settings = replace(Settings(), port=server.port, account_id=account_id)
     cloud = Cloud(home, settings)
     cloud.clients = Clients(app, settings)
     objects = objects or MemoryObjects()

@@ -52,6 +52,9 @@ _PRELOADED = (
     "sagemaker", "dynamodb", "awslambda", "ecr", "secretsmanager",
 )  # fmt: skip
 _POLL_SECONDS = 0.05
+_ACCOUNT_HEADER = "HTTP_X_MOTO_ACCOUNT_ID"
+_mutation = threading.RLock()
+"""one for the process: moto's generator of ids is one for the process, too"""
 
 
 def changes_state(service: str, operation: str, method: str) -> bool:
@@ -69,8 +72,8 @@ def changes_state(service: str, operation: str, method: str) -> bool:
 class MotoBackend:
     """moto's applications, one request at a time where state changes, and the journal of those.
 
-    moto keeps its state in module globals: there is one MotoBackend at a time in a process. A new one begins with
-    an empty moto and replays its own home's journal.
+    moto keeps its state in module globals, by account: in one process each MotoBackend needs an account id of its
+    own. A new one empties its account and replays its own home's journal.
     """
 
     def __init__(self, home: Home, settings: Settings, objects: Objects | None = None) -> None:
@@ -79,7 +82,6 @@ class MotoBackend:
         self.journal = RequestJournal(home)
         self._ready = threading.Event()
         self._failure: BaseException | None = None
-        self._mutation = threading.RLock()
         self._stopped = False
         self._dispatcher: Any = None
         self.replayed = 0
@@ -101,7 +103,7 @@ class MotoBackend:
 
     def stop(self) -> None:
         """Finish the request that is being journalled, and take no more."""
-        with self._mutation:
+        with _mutation:
             self._stopped = True
 
     @property
@@ -127,6 +129,7 @@ class MotoBackend:
     ) -> Iterable[bytes]:
         """moto's answer. ``service`` and ``operation`` say what the router found out about the request."""
         self.wait_ready()
+        environ[_ACCOUNT_HEADER] = self._settings.account_id
         if not changes_state(service, operation, environ["REQUEST_METHOD"]):
             result: Iterable[bytes] = self._dispatcher(environ, start_response)
             return result
@@ -137,7 +140,7 @@ class MotoBackend:
 
     def _apply(self, environ: Environ, body: bytes, service: str, operation: str) -> Response:
         """Runs a request that may change state; journalled before it is acknowledged."""
-        with self._mutation:
+        with _mutation:
             if self._stopped:
                 raise ServiceError("ServiceUnavailable", "the local cloud is stopping", status=503)
             seed, now = secrets.randbits(62), time.time()
@@ -208,15 +211,12 @@ class MotoBackend:
             self._preload()
 
     def _import(self) -> None:
-        import os
-
         from moto.core.base_backend import BackendDict
         from moto.core.config import default_user_config
 
         default_user_config["iam"]["load_aws_managed_policies"] = True
         default_user_config["lambda"]["use_docker"] = False
         default_user_config["batch"]["use_docker"] = False
-        os.environ["MOTO_ACCOUNT_ID"] = self._settings.account_id
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
         install_clock()
@@ -224,8 +224,11 @@ class MotoBackend:
         install_backend_ids()
         install_missing_operations()
         if self._objects is not None:
-            install_objects(self._objects)
-        BackendDict.reset()
+            install_objects(self._settings.account_id, self._objects)
+        for backends in list(BackendDict._instances):
+            if self._settings.account_id in backends.keys():  # noqa: SIM118 - `in` asks another question
+                backends[self._settings.account_id].reset()
+                del backends[self._settings.account_id]
         self._dispatcher = DomainDispatcherApplication(_create_app)
 
     def _preload(self) -> None:
@@ -242,7 +245,7 @@ class MotoBackend:
         forgotten = self.journal.forget_old_telemetry(time.time())
         if forgotten:
             _log.info("%d old metric entries left the journal", forgotten)
-        with self._mutation, _SilencedDeliveries():
+        with _mutation, _SilencedDeliveries():
             for entry in self.journal.entries():
                 self._replay_one(entry)
         self.replay_seconds = time.perf_counter() - started
@@ -254,6 +257,7 @@ class MotoBackend:
             entry.method, entry.uri, [], (self._settings.host, self._settings.port), self._settings.host
         )
         environ.update(entry.headers)
+        environ[_ACCOUNT_HEADER] = self._settings.account_id
         environ["CONTENT_LENGTH"] = str(len(entry.body))
         environ["wsgi.input"] = io.BytesIO(entry.body)
         reads = ObjectReads(recorded=entry.reads, replaying=True)

@@ -37,7 +37,8 @@ class ObjectReads:
 
 
 _reads: ContextVar[ObjectReads | None] = ContextVar("moto_object_reads", default=None)
-_store: list[Objects] = []
+_stores: dict[str, Objects] = {}
+"""by account id"""
 
 
 @contextmanager
@@ -49,14 +50,14 @@ def object_reads(reads: ObjectReads) -> Iterator[ObjectReads]:
         _reads.reset(token)
 
 
-def install_objects(store: Objects) -> None:
-    """Make ``store`` the place where moto's services find S3 objects; a later call replaces the store."""
+def install_objects(account_id: str, store: Objects) -> None:
+    """Make ``store`` the place where the account's services find S3 objects; a later call replaces the store."""
     import inspect
 
     from moto.s3.models import FakeKey, S3Backend
 
-    first = not _store
-    _store[:] = [store]
+    first = not _stores
+    _stores[account_id] = store
     if not first:
         return
     for name, leading in (
@@ -74,7 +75,7 @@ def install_objects(store: Objects) -> None:
     def get_object(
         self: Any, bucket_name: str, key_name: str, version_id: str | None = None, *args: Any, **kwargs: Any
     ) -> Any:
-        data = _read(bucket_name, key_name, version_id)
+        data = _read(self.account_id, bucket_name, key_name, version_id)
         if data is None:
             return in_memory(self, bucket_name, key_name, version_id, *args, **kwargs)
         return FakeKey(
@@ -91,8 +92,8 @@ def install_objects(store: Objects) -> None:
         self: Any, bucket_name: str, key_name: str, value: bytes, *args: Any, **kwargs: Any
     ) -> Any:
         reads = _reads.get()
-        if reads is None or not reads.replaying:  # it was written when the request first came
-            _store[0].put_bytes(bucket_name, key_name, value)
+        if self.account_id in _stores and (reads is None or not reads.replaying):  # it was written when the request first came
+            _stores[self.account_id].put_bytes(bucket_name, key_name, value)
         return FakeKey(
             name=key_name,
             value=value,
@@ -105,14 +106,14 @@ def install_objects(store: Objects) -> None:
     S3Backend.put_object = put_object
 
 
-def _read(bucket: str, key: str, version_id: str | None) -> bytes | None:
+def _read(account_id: str, bucket: str, key: str, version_id: str | None) -> bytes | None:
     reads = _reads.get()
     name = (bucket, key, version_id)
     if reads is not None and reads.replaying and name in reads.recorded:
         return reads.recorded[name]
     try:
-        data = _store[0].get_bytes(bucket, key, version_id)
-    except ServiceError:
+        data = _stores[account_id].get_bytes(bucket, key, version_id)
+    except (KeyError, ServiceError):
         return None
     if reads is not None and not reads.replaying:
         reads.recorded[name] = data
