@@ -1,0 +1,35 @@
+"""A bucket's notification configuration: from S3's document to whom changes are told."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from triptych.localcloud.s3.records import Notifications, NotificationTarget
+from triptych.localcloud.s3.xml import parse, text_of
+
+_TARGETS = {
+    "CloudFunctionConfiguration": "CloudFunction",
+    "QueueConfiguration": "Queue",
+    "TopicConfiguration": "Topic",
+}
+
+
+def notifications_of(body: bytes) -> Notifications:
+    """PutBucketNotificationConfiguration's document; raises MalformedXML."""
+    tree = parse(body, "NotificationConfiguration")
+    targets = []
+    for element_name, arn_name in _TARGETS.items():
+        for element in tree.findall(element_name):
+            rules = {
+                text_of(rule, "Name").lower(): text_of(rule, "Value") for rule in element.iter("FilterRule")
+            }
+            targets.append(
+                NotificationTarget(
+                    identity=text_of(element, "Id", uuid4().hex),
+                    arn=text_of(element, arn_name),
+                    events=tuple(event.text or "" for event in element.findall("Event")),
+                    prefix=rules.get("prefix", ""),
+                    suffix=rules.get("suffix", ""),
+                )
+            )
+    return Notifications(tree.find("EventBridgeConfiguration") is not None, tuple(targets))
