@@ -48,13 +48,12 @@ def deploy(
     client: Callable[[str], Any],
     environment: Mapping[str, str],
     say: Callable[[str], None] = lambda line: None,
-    build_folder: Path | None = None,
 ) -> dict[str, str]:
     """Bring the stack to what the checkout holds; returns its outputs. Does nothing when it is there already.
 
     ``client`` gives boto3 clients, ``environment`` is the AWS CLI's (endpoint, credentials, region).
     """
-    built = packaging.build(project, target.use_case, build_folder)
+    built = packaging.build(project, target.use_case)
     parameters = _parameters(project, target)
     fingerprint = _fingerprint(project, built, parameters)
     cloudformation = client("cloudformation")

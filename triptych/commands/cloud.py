@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from triptych.place import CommandFailed, Place
@@ -37,14 +36,9 @@ def bring_up(place: Place, use_case: str, say: Callable[[str], None]) -> dict[st
             place.client,
             place.exports(),
             say,
-            build_folder=_build_folder(place),
         )
     except (deploy.DeployFailed, packaging.SourceMissing) as error:
         raise CommandFailed(str(error)) from error
-
-
-def _build_folder(place: Place) -> Path:
-    return place.project / "build" if place.aws else place.home / "build"
 
 
 def _start(place: Place, say: Callable[[str], None]) -> None:
