@@ -245,6 +245,35 @@ def test_libraries_come_from_the_jobs_own_archive(glue: Glue) -> None:
     assert (run["JobRunState"], glue.output()) == ("SUCCEEDED", ["the archive"])
 
 
+def test_a_script_may_use_duckdbs_own_connection(glue: Glue) -> None:
+    glue.cloud.store.put_bytes("data", "raw/one.csv", b"a\n1\n2\n")
+    run = glue.run(
+        """
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+[source] = spark.job_paths.read("s3://data/raw/")
+folder = spark.job_paths.begin_write("s3://data/out", "overwrite")
+spark._conn.execute(f"COPY (SELECT sum(a) AS a FROM read_csv('{source}')) TO '{folder}/sum.csv' (FORMAT csv)")
+"""
+    )
+    assert run["JobRunState"] == "SUCCEEDED", run
+    assert glue.cloud.store.get_bytes("data", "out/sum.csv") == b"a\n3\n"
+
+
+def test_file_names_are_s3_names(glue: Glue) -> None:
+    glue.cloud.store.put_bytes("data", "raw/it's one.csv", b"a\n1\n")
+    run = glue.run(
+        """
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+frame = spark.read.option("filename", True).csv("s3://data/raw/", header=True, schema="a int")
+print(frame.collect()[0].filename)
+"""
+    )
+    assert run["JobRunState"] == "SUCCEEDED", run
+    assert glue.output() == ["s3://data/raw/it's one.csv"]
+
+
 CANNOT_START = {
     "a script that is not there": (
         {},

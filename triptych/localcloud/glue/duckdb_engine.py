@@ -100,6 +100,7 @@ def _map_paths(paths: JobPaths) -> None:
                 session._collect(expression)
             session._collect(f"COPY ({session._to_sql(last)}) TO '{target}' ({options})")
 
+    DuckDBSession.job_paths = paths  # for scripts that run SQL on the session's own connection
     DuckDBSession._reader = Reader
     # For scripts that read and write by SQL on the session's own connection (glue_lib.engine_io).
     DuckDBSession.job_paths = paths
