@@ -103,7 +103,9 @@ def test_the_target_is_kept_as_it_came(server: HttpServer) -> None:
 
 def test_continue_is_sent_when_the_body_is_wanted(server: HttpServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
-        raw.sendall(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        raw.sendall(
+            b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+        )
         assert raw.recv(100).startswith(b"HTTP/1.1 100 Continue")
         raw.sendall(b"body")
         answer = b""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import ipaddress
 import logging
 import socket
 import socketserver
@@ -397,4 +398,9 @@ def build_environ(
 def loopback(host: str) -> bool:
     """Whether a host name or address (without port) can only mean this machine."""
     name = host.strip("[]").lower()
-    return name in ("localhost", "::1") or name.endswith(".localhost") or name.startswith("127.")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -131,8 +131,7 @@ class MotoBackend:
         self.wait_ready()
         environ[_ACCOUNT_HEADER] = self._settings.account_id
         if not changes_state(service, operation, environ["REQUEST_METHOD"]):
-            result: Iterable[bytes] = self._dispatcher(environ, start_response)
-            return result
+            return _answered(call(self._dispatcher, environ), environ).send(start_response)
         body = read_body(environ)
         if service == "sqs" and operation == "ReceiveMessage":
             return self._receive_message(environ, body).send(start_response)
@@ -146,6 +145,7 @@ class MotoBackend:
             seed, now = secrets.randbits(62), time.time()
             with reproducible(seed, datetime.fromtimestamp(now, UTC)), object_reads(ObjectReads()) as reads:
                 response = call(self._dispatcher, {**environ, "wsgi.input": io.BytesIO(body)})
+            response = _answered(response, environ)
             if response.status < 400 and _worth_keeping(operation, response):
                 self.journal.append(
                     JournalledRequest(
@@ -253,18 +253,9 @@ class MotoBackend:
             _log.info("replayed %d requests in %.2f s", self.replayed, self.replay_seconds)
 
     def _replay_one(self, entry: JournalledRequest) -> None:
-        environ = build_environ(
-            entry.method, entry.uri, [], (self._settings.host, self._settings.port), self._settings.host
-        )
-        environ.update(entry.headers)
-        environ[_ACCOUNT_HEADER] = self._settings.account_id
-        environ["CONTENT_LENGTH"] = str(len(entry.body))
-        environ["wsgi.input"] = io.BytesIO(entry.body)
-        reads = ObjectReads(recorded=entry.reads, replaying=True)
         problem = ""
         try:
-            with reproducible(entry.seed, datetime.fromtimestamp(entry.time, UTC)), object_reads(reads):
-                response = call(self._dispatcher, environ)
+            response = self._again(entry)
             if response.status >= 400:
                 problem = f"{response.status} {response.body[:500].decode(errors='replace')}"
         except Exception as error:
@@ -274,6 +265,17 @@ class MotoBackend:
             name = f"{entry.service}.{entry.operation} (entry {entry.id})"
             self.replay_failures.append(name)
             _log.error("replay of %s failed, the entry is kept: %s", name, problem)
+
+    def _again(self, entry: JournalledRequest) -> Response:
+        here = (self._settings.host, self._settings.port)
+        environ = build_environ(entry.method, entry.uri, [], here, self._settings.host)
+        environ.update(entry.headers)
+        environ[_ACCOUNT_HEADER] = self._settings.account_id
+        environ["CONTENT_LENGTH"] = str(len(entry.body))
+        environ["wsgi.input"] = io.BytesIO(entry.body)
+        reads = ObjectReads(recorded=entry.reads, replaying=True)
+        with reproducible(entry.seed, datetime.fromtimestamp(entry.time, UTC)), object_reads(reads):
+            return call(self._dispatcher, environ)
 
 
 def _create_app(backend: Any) -> WsgiApp:
@@ -309,6 +311,13 @@ class _SilencedDeliveries:
 
     def __exit__(self, *exc_info: object) -> None:
         self._module.requests = self._requests
+
+
+def _answered(response: Response, environ: Environ) -> Response:
+    """Raises NotImplementedError where moto has no such path at all: its web framework answers with a page."""
+    if response.status in (404, 405) and response.body[:15].lower() == b"<!doctype html>":
+        raise NotImplementedError(f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}")
+    return response
 
 
 def _worth_keeping(operation: str, response: Response) -> bool:

@@ -92,7 +92,9 @@ def install_objects(account_id: str, store: Objects) -> None:
         self: Any, bucket_name: str, key_name: str, value: bytes, *args: Any, **kwargs: Any
     ) -> Any:
         reads = _reads.get()
-        if self.account_id in _stores and (reads is None or not reads.replaying):  # it was written when the request first came
+        if self.account_id in _stores and (
+            reads is None or not reads.replaying
+        ):  # it was written when the request first came
             _stores[self.account_id].put_bytes(bucket_name, key_name, value)
         return FakeKey(
             name=key_name,

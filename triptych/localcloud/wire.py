@@ -64,7 +64,14 @@ class Exchange:
         return dict(parsed)
 
     def answer(self, result: Params | None) -> Response:
-        return self._response(self._serializer().serialize(result if result is not None else {}))
+        result = result if result is not None else {}
+        serialized = self._serializer().serialize(result)
+        output = self._operation.output_shape
+        for name, member in (output.members if output is not None else {}).items():
+            # The serialiser sets the protocol's content type over what the answer itself brings.
+            if member.serialization.get("name", "").lower() == "content-type" and result.get(name):
+                serialized["headers"]["Content-Type"] = result[name]
+        return self._response(serialized)
 
     def error(self, error: ServiceError) -> Response:
         serialized = self._serializer().serialize(_WireError(error))
