@@ -79,7 +79,7 @@ def invoke(
     finally:
         duration = time.monotonic() - began
         printed = worker.take_lines()
-        peak = memory.resident_bytes(worker.pid) if worker.alive else (worker.peak_memory_bytes or 0)
+        peak = memory.held_bytes(worker.pid) if worker.alive else (worker.peak_memory_bytes or 0)
         workers.release(worker, keep)
     lines = [
         *before,

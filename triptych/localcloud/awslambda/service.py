@@ -20,6 +20,7 @@ from triptych.localcloud.awslambda.invocation import Invocation, invoke
 from triptych.localcloud.awslambda.metrics import embedded_metrics
 from triptych.localcloud.awslambda.workers import Worker, WorkerPool
 from triptych.localcloud.cloud import Cloud
+from triptych.localcloud.jobs.pool import JobServerFailed
 from triptych.localcloud.service import Operation, Params, RequestContext, ServiceError
 
 _log = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ class LambdaService:
     ) -> None:
         self._cloud = cloud
         self._find = find_function or MotoFunctions(cloud)
-        code = CodeStore(cloud.home)
-        self._workers = WorkerPool(lambda function: Worker(cloud, code, function), most_workers, idle_seconds)
+        self._code = CodeStore(cloud.home)
+        self._workers = WorkerPool(self._start_worker, most_workers, idle_seconds)
         self._events = EventQueue(cloud, self._run_event, retry_delays)
         self._metrics: queue.SimpleQueue[tuple[str, list[dict[str, Any]]] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
@@ -125,6 +126,12 @@ class LambdaService:
         for metrics in embedded_metrics(outcome.log_lines):
             self._metrics.put(metrics)
         return outcome
+
+    def _start_worker(self, function: FunctionRecord) -> Worker:
+        try:
+            return Worker(self._cloud, self._code, function)
+        except (JobServerFailed, OSError) as error:
+            raise ServiceError("ServiceException", f"No worker for {function.name}: {error}", 500) from error
 
     def _write_log(self, group: str, stream: str, lines: Sequence[tuple[datetime, str]]) -> None:
         self._cloud.logs.append(group, stream, lines)

@@ -20,11 +20,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
+
 from triptych.localcloud.jobs import child, memory, preload, wire
 
 _PR_SET_CHILD_SUBREAPER = 36
 _QUICKEST_LOOK_SECONDS = 0.05
-_SLOWEST_LOOK_SECONDS = 0.25
+_SLOWEST_LOOK_SECONDS = 0.5
 
 
 @dataclass
@@ -37,7 +39,7 @@ class _Job:
     kill_at: float | None = None
     timed_out: bool = False
     out_of_memory: bool = False
-    resident: int = 0
+    held: int = 0
     peak: int = 0
     look_every: float = _QUICKEST_LOOK_SECONDS
     look_at: float = 0.0
@@ -130,19 +132,33 @@ class ForkServer:
     def _reap(self) -> None:
         while True:
             try:
-                # Looked at, not yet collected: while it is a zombie its group's id is not given to another.
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                pid, status, usage = os.wait4(self._next_ended(), os.WNOHANG)
             except ChildProcessError:
                 return
-            if ended is None:
+            if pid == 0:
                 return
-            job = self._jobs.pop(ended.si_pid, None)
-            if job is not None:
-                _kill_group(job.pid, signal.SIGKILL)
-            _, status, usage = os.wait4(ended.si_pid, 0)
-            self._orphans.pop(ended.si_pid, None)
+            self._orphans.pop(pid, None)
+            job = self._jobs.pop(pid, None)
             if job is not None:
                 self._report(job, status, usage.ru_maxrss)
+
+    def _next_ended(self) -> int:
+        """A child that has ended, its group killed; -1 for whichever it is.
+
+        While it is a zombie its group's id is given to no one else. macOS cannot look without collecting.
+        """
+        if sys.platform != "linux":
+            for pid in self._jobs:
+                with contextlib.suppress(psutil.Error):
+                    if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                        _kill_group(pid, signal.SIGKILL)
+            return -1
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return -1
+        if ended.si_pid in self._jobs:
+            _kill_group(ended.si_pid, signal.SIGKILL)
+        return ended.si_pid
 
     def _report(self, job: _Job, status: int, highest_resident: int) -> None:
         code = os.waitstatus_to_exitcode(status)
@@ -190,13 +206,13 @@ class ForkServer:
 
     def _look(self, job: _Job, now: float) -> None:
         """Measure; a job whose memory does not move is looked at less often."""
-        resident = memory.resident_bytes(job.pid)
-        moved = abs(resident - job.resident) > job.resident // 50
+        held = memory.held_bytes(job.pid)
+        moved = abs(held - job.held) > job.held // 50
         job.look_every = _QUICKEST_LOOK_SECONDS if moved else min(job.look_every * 1.5, _SLOWEST_LOOK_SECONDS)
         job.look_at = now + job.look_every
-        job.resident = resident
-        job.peak = max(job.peak, resident)
-        if job.memory_limit is not None and resident > job.memory_limit and not job.out_of_memory:
+        job.held = held
+        job.peak = max(job.peak, held)
+        if job.memory_limit is not None and held > job.memory_limit and not job.out_of_memory:
             job.out_of_memory = True
             _kill_group(job.pid, signal.SIGKILL)
 

@@ -1,8 +1,9 @@
-"""Resident memory of a process and all its descendants.
+"""Memory that a process and all its descendants hold and the kernel cannot take back.
 
 Why watching, and no rlimit: ``RLIMIT_AS`` counts what is only reserved (DuckDB, OpenMP stacks and the JVM
-reserve many times what they use), ``RLIMIT_RSS`` does nothing on Linux, and cgroups need root. Pages that a
-forked process shares with its fork server count too, as the same libraries would on AWS.
+reserve many times what they use), ``RLIMIT_RSS`` does nothing on Linux, and cgroups need root. What counts is
+resident anonymous memory: pages of mapped files can be dropped at any time. Pages that a forked process
+shares with its fork server count too, as the same libraries would on AWS.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import sys
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of the process ``pid`` and its descendants, in bytes; 0 when it is gone."""
+def held_bytes(pid: int) -> int:
+    """Memory held by the process ``pid`` and its descendants, in bytes; 0 when it is gone."""
     if sys.platform != "linux":
-        return _resident_bytes_portable(pid)
-    return sum(_resident_of(member) for member in (pid, *descendants(pid)))
+        return _held_bytes_portable(pid)
+    return sum(_held_by(member) for member in (pid, *descendants(pid)))
 
 
 def descendants(pid: int) -> list[int]:
@@ -41,15 +42,16 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def _resident_of(pid: int) -> int:
+def _held_by(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError):
+            _, resident, shared, *_ = map(int, file.read().split())
+    except (OSError, ValueError):
         return 0
+    return (resident - shared) * _PAGE_BYTES
 
 
-def _resident_bytes_portable(pid: int) -> int:
+def _held_bytes_portable(pid: int) -> int:
     import psutil
 
     try:

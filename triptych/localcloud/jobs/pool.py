@@ -268,6 +268,8 @@ class _Server:
                     str(theirs.fileno()),
                 ],
                 pass_fds=[theirs.fileno()],
+                # numpy loads macOS frameworks that would abort a forked process unless told otherwise.
+                env={**os.environ, "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"},
                 stdin=subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,  # Ctrl-C in the terminal is the gateway's to handle
