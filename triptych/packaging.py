@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
@@ -116,9 +116,14 @@ def _tree(folder: Path, prefix: str) -> list[tuple[str, Path]]:
 
 
 def _zip(target: Path, entries: Iterable[tuple[str, Path]]) -> Path:
+    entries = sorted(entries)
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for name, path in sorted(entries):
+        # Python finds a package without __init__.py in an archive only by its folder's own entry.
+        for folder in sorted({parent for name, _ in entries for parent in PurePosixPath(name).parents}):
+            if folder.name:
+                archive.writestr(zipfile.ZipInfo(f"{folder}/", _EPOCH), b"")
+        for name, path in entries:
             info = zipfile.ZipInfo(name, _EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16

@@ -80,7 +80,7 @@ def _results(told: Mapping[str, Any]) -> list[str]:
     for name, table in (cleaning.get("tables") or {}).items():
         lines.append(
             f"  {name:9} {table['rows_in']:,} rows in, {table['rows_out']:,} clean, "
-            f"{table['rows_quarantined']:,} quarantined{_reasons(table.get('reasons', {}))}"
+            f"{table['quarantined']:,} quarantined{_reasons(table.get('by_reason', {}))}"
         )
     if rows:
         lines.append("  splits    " + ", ".join(f"{name} {count:,}" for name, count in rows.items()))

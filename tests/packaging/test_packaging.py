@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -35,16 +37,20 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
+def files_in(archive: Path) -> list[str]:
+    return [name for name in zipfile.ZipFile(archive).namelist() if not name.endswith("/")]
+
+
 def test_what_each_archive_holds(project: Path) -> None:
     built = packaging.build(project, "toy")
     assert set(built.lambdas) == {"check_it"}
-    assert zipfile.ZipFile(built.lambdas["check_it"]).namelist() == ["handler.py", "rules.py"]
-    assert zipfile.ZipFile(built.core_layer).namelist() == [
+    assert files_in(built.lambdas["check_it"]) == ["handler.py", "rules.py"]
+    assert files_in(built.core_layer) == [
         "python/triptych/__init__.py",
         "python/triptych/core/__init__.py",
         "python/triptych/core/names.py",
     ]
-    assert zipfile.ZipFile(built.libs).namelist() == [
+    assert files_in(built.libs) == [
         "glue_lib/engine.py",
         "triptych/__init__.py",
         "triptych/core/__init__.py",
@@ -59,6 +65,13 @@ def test_what_each_archive_holds(project: Path) -> None:
             "triptych/core/__init__.py",
             "triptych/core/names.py",
         ]
+
+
+def test_a_use_case_is_imported_from_the_archive(project: Path) -> None:
+    libs = packaging.build(project, "toy").libs
+    code = f"import sys; sys.path[:0] = [{str(libs)!r}]; import usecases.toy.features as m; print(m.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(libs))
 
 
 def test_same_source_same_bytes(project: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def run(place: Place, arguments: argparse.Namespace) -> int:
     sample.upload_if_empty(
         place.project,
         arguments.use_case,
-        outputs["DataBucketName"],
+        outputs["DataBucket"],
         place.client,
         outputs.get("UploadRuleName"),
         say,
