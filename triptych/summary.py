@@ -115,17 +115,22 @@ def _gate_lines(model: Mapping[str, Any]) -> list[str]:
     lines = []
     for check in model.get("checks") or []:
         mark = "✓" if check.get("passed") else "✗"
-        lines.append(f"{mark} {check.get('name')}: {_number(check.get('value'))} ({check.get('limit')})")
+        lines.append(f"{mark} {check['check']} {_number(check['value'])} ({_limits(check)})")
     return lines or [f"{name} {_number(value)}" for name, value in (model.get("metrics") or {}).items()]
 
 
+def _limits(check: Mapping[str, Any]) -> str:
+    limits = {"at least": check.get("min"), "at most": check.get("max")}
+    return ", ".join(f"{word} {_number(value)}" for word, value in limits.items() if value is not None)
+
+
 def _number(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _champion(model: Mapping[str, Any]) -> str:
     champion = model.get("champion") or {}
-    before = champion.get("model_package_arn", "").split(":model-package/")[-1]
+    before = (champion.get("model_package_arn") or "").split(":model-package/")[-1]
     return f", champion before: {before}" if before else ", the first champion"
 
 
@@ -139,7 +144,9 @@ def _latency(test: Mapping[str, Any]) -> str:
 def _sample_lines(sample: object) -> list[str]:
     if not isinstance(sample, dict):
         return []
-    return [f"{name}: {value}" for name, value in sample.items()]
+    features = str(sample.get("features", ""))
+    shown = features if len(features) <= 60 else f"{features[:57]}..."
+    return [f"sample {shown} -> {_number(sample.get('score'))}"]
 
 
 def _read_json(place: Place, uri: str) -> Any:

@@ -51,6 +51,14 @@ def _text(state: StateRun, status: str) -> str:
     return text
 
 
+def plain(run: ExecutionRun) -> str:
+    """The tree as text."""
+    rows = [f"{_MARKS[run.status.lower()][0]} {run.machine}  {run.name}  {run.seconds:.1f} s"]
+    for depth, status, text, seconds in lines(run):
+        rows.append(f"{'  ' * (depth + 1)}{_MARKS[status][0]} {text}  {seconds}")
+    return "\n".join(rows)
+
+
 def renderable(run: ExecutionRun) -> RenderableType:
     """The tree for rich."""
     from rich.table import Table
@@ -78,15 +86,21 @@ class PlainView:
         self._said: dict[tuple[str, int], str] = {}
 
     def update(self, run: ExecutionRun) -> None:
-        for execution in run.walk():
+        executions = list(run.walk())
+        # a nested execution begins after the state that started it, and ends before it
+        self._say(executions, begun=True)
+        self._say(executions[::-1], begun=False)
+
+    def _say(self, executions: list[ExecutionRun], begun: bool) -> None:
+        for execution in executions:
             for number, state in enumerate(execution.states):
                 status = state.status(execution.status)
-                if state.kind in _QUIET or self._said.get((execution.arn, number)) == status:
+                place = (execution.arn, number)
+                if state.kind in _QUIET or (status == "running") != begun or self._said.get(place) == status:
                     continue
-                self._said[execution.arn, number] = status
-                mark = _MARKS[status][0]
-                took = "" if status == "running" else f"  {_seconds(state):.1f} s"
-                text = f"{mark} {execution.machine}: {_text(state, status)}{took}"
+                self._said[place] = status
+                took = "" if begun else f"  {_seconds(state):.1f} s"
+                text = f"{_MARKS[status][0]} {execution.machine}: {_text(state, status)}{took}"
                 print(text, file=self._stream, flush=True)
 
 

@@ -62,7 +62,7 @@ def show(place: Place, arguments: argparse.Namespace) -> int:
 
         Console().print(tree.renderable(run))
     else:
-        tree.PlainView(sys.stdout).update(run)
+        print(tree.plain(run))
     summary.print_ending(place, run)
     return 0
 
