@@ -49,12 +49,15 @@ class FakeTasks:
             raise UnknownResource()
 
     def start(self, request: TaskRequest, sink: TaskSink) -> None:
-        with self.changed:
-            self.started.append(request)
-            self.changed.notify_all()
-        behaviour = self.behaviours.get(request.resource.rpartition(":")[2])
-        if behaviour is not None:
-            behaviour(request, sink)
+        # Noted after the behaviour: who waits for a start may then rely on what the behaviour has told the engine.
+        try:
+            behaviour = self.behaviours.get(request.resource.rpartition(":")[2])
+            if behaviour is not None:
+                behaviour(request, sink)
+        finally:
+            with self.changed:
+                self.started.append(request)
+                self.changed.notify_all()
 
     def cancel(self, request: TaskRequest) -> None:
         with self.changed:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import ROLE, Harness
+from stepfunctions_harness import ROLE, Harness
 
 from triptych.localcloud.service import ServiceError
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import Harness
+from stepfunctions_harness import Harness
 
 from triptych.localcloud.stepfunctions.tasks import TaskError, TaskRequest, TaskSink
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Harness
 from stepfunctions_fakes import FakeTasks
+from stepfunctions_harness import Harness
 
 from triptych.localcloud.service import ServiceError
 from triptych.localcloud.stepfunctions.tasks import TaskRequest, TaskSink
@@ -153,7 +153,7 @@ def test_a_failed_execution_is_redriven_after_a_restart(sfn: Harness) -> None:
 WORKER = """
 import json, sys
 from pathlib import Path
-from conftest import Harness
+from stepfunctions_harness import Harness
 from stepfunctions_fakes import FakeTasks
 tasks = FakeTasks()
 echo = lambda request, sink: sink.succeeded(request.task_id, request.parameters)

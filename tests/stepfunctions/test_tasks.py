@@ -7,8 +7,8 @@ import threading
 from typing import Any
 
 import pytest
-from conftest import Harness
 from stepfunctions_fakes import FakeTasks
+from stepfunctions_harness import Harness
 
 from triptych.localcloud.service import ServiceError
 from triptych.localcloud.stepfunctions.tasks import TaskRequest, TaskSink

@@ -33,7 +33,8 @@ from triptych.localcloud.stepfunctions.effects import (
     StartTask,
     StopMapRun,
 )
-from triptych.localcloud.stepfunctions.interpreter import FAILED, RUNNING, Facts, Interpreter
+from triptych.localcloud.stepfunctions.facts import FAILED, RUNNING, Facts
+from triptych.localcloud.stepfunctions.interpreter import Interpreter
 from triptych.localcloud.stepfunctions.journal import Input, Journal, NewExecution
 from triptych.localcloud.stepfunctions.jsontext import decode
 from triptych.localcloud.stepfunctions.mapdispatch import MapDispatch

@@ -11,7 +11,7 @@ from triptych.localcloud.service import Operation, Params, RequestContext, Servi
 from triptych.localcloud.stepfunctions import history
 from triptych.localcloud.stepfunctions.arns import Arns, check_name, parse_arn
 from triptych.localcloud.stepfunctions.engine import DuplicateExecution, Engine
-from triptych.localcloud.stepfunctions.interpreter import ABORTED, FAILED, RUNNING, SUCCEEDED, TIMED_OUT
+from triptych.localcloud.stepfunctions.facts import ABORTED, FAILED, RUNNING, SUCCEEDED, TIMED_OUT
 from triptych.localcloud.stepfunctions.intrinsics import uuid_text
 from triptych.localcloud.stepfunctions.journal import Journal, NewExecution
 from triptych.localcloud.stepfunctions.jsontext import MAX_PAYLOAD_BYTES, decode, encode, size_bytes

@@ -7,12 +7,26 @@ filters, unions, deep scans) has the list of what it finds, which may be empty.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from triptych.localcloud.stepfunctions.jsontext import is_number
+from triptych.localcloud.stepfunctions.jsonpath_steps import (
+    COMPARISONS,
+    FUNCTIONS,
+    MISSING,
+    Step,
+    Test,
+    child_of,
+    descend,
+    each_child,
+    filter_step,
+    indexes_step,
+    names_step,
+    slice_step,
+    wildcard,
+)
 
 
 class InvalidPath(ValueError):
@@ -23,11 +37,7 @@ class PathNotFound(LookupError):
     """A definite path leads nowhere in this document."""
 
 
-_MISSING: Any = object()
 _NAME_END = frozenset(".[ ()=<>!&|,?@'\"]")
-_FUNCTIONS: dict[str, Callable[[Any], Any]] = {}
-
-Step = Callable[[Iterable[Any], Any], Iterator[Any]]
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,8 @@ class JsonPath:
     def _walk(self, document: Any) -> Any:
         value = document
         for position, key in enumerate(self.keys or ()):
-            found = _child(value, key)
-            if found is _MISSING:
+            found = child_of(value, key)
+            if found is MISSING:
                 raise PathNotFound(self._explain(value, position))
             value = found
         return value
@@ -96,47 +106,13 @@ def _java_type(value: Any) -> str:
     return "java.lang.Double" if isinstance(value, float) else "net.minidev.json.JSONArray"
 
 
-def _child(value: Any, key: str | int) -> Any:
-    if isinstance(key, str):
-        return value.get(key, _MISSING) if isinstance(value, dict) else _MISSING
-    if isinstance(value, list) and -len(value) <= key < len(value):
-        return value[key]
-    return _MISSING
-
-
-def _numbers(value: Any) -> list[float]:
-    return [item for item in value if is_number(item)] if isinstance(value, list) else []
-
-
 def _apply(name: str, value: Any, text: str) -> Any:
     try:
-        return _FUNCTIONS[name](value)
+        return FUNCTIONS[name](value)
     except (ValueError, ZeroDivisionError, TypeError) as error:
         raise PathNotFound(
             f"Aggregation function attempted to calculate value using empty array in {text}"
         ) from error
-
-
-def _stddev(value: Any) -> float:
-    numbers = _numbers(value)
-    mean = sum(numbers) / len(numbers)
-    return float((sum((number - mean) ** 2 for number in numbers) / len(numbers)) ** 0.5)
-
-
-_FUNCTIONS.update(
-    {
-        "length": lambda value: len(value) if isinstance(value, (list, dict, str)) else None,
-        "size": lambda value: len(value) if isinstance(value, (list, dict, str)) else None,
-        "min": lambda value: float(min(_numbers(value))),
-        "max": lambda value: float(max(_numbers(value))),
-        "avg": lambda value: sum(_numbers(value)) / len(_numbers(value)),
-        "sum": lambda value: float(sum(_numbers(value))),
-        "stddev": _stddev,
-        "keys": lambda value: list(value) if isinstance(value, dict) else None,
-        "first": lambda value: value[0] if isinstance(value, list) and value else None,
-        "last": lambda value: value[-1] if isinstance(value, list) and value else None,
-    }
-)
 
 
 # ------------------------------------------------------------------------------------------------ parsing
@@ -191,13 +167,13 @@ class _Parser:
         parts: list[Any] = []
         while True:
             if self.take(".."):
-                parts.append(_descend)
+                parts.append(descend)
                 if self.peek() == "[":
                     continue
-                parts.append(_wildcard if self.take("*") else _each_child(self.name()))
+                parts.append(wildcard if self.take("*") else each_child(self.name()))
             elif self.take("."):
                 if self.take("*"):
-                    parts.append(_wildcard)
+                    parts.append(wildcard)
                     continue
                 if self.peek() == "[":
                     raise self.error("unexpected '['")
@@ -205,7 +181,7 @@ class _Parser:
                 if self.take("("):
                     self.spaces()
                     self.expect(")")
-                    if name not in _FUNCTIONS:
+                    if name not in FUNCTIONS:
                         raise self.error(f"no function {name!r}")
                     return parts, name
                 parts.append(name)
@@ -246,7 +222,7 @@ class _Parser:
         if self.take("*"):
             self.spaces()
             self.expect("]")
-            return _wildcard
+            return wildcard
         if self.take("?"):
             self.spaces()
             self.expect("(")
@@ -255,7 +231,7 @@ class _Parser:
             self.expect(")")
             self.spaces()
             self.expect("]")
-            return _filter(test)
+            return filter_step(test)
         if self.peek() in ("'", '"'):
             names = [self.quoted()]
             self.spaces()
@@ -264,7 +240,7 @@ class _Parser:
                 names.append(self.quoted())
                 self.spaces()
             self.expect("]")
-            return names[0] if len(names) == 1 else _names(tuple(names))
+            return names[0] if len(names) == 1 else names_step(tuple(names))
         return self.indexes()
 
     def integer(self) -> int | None:
@@ -281,7 +257,7 @@ class _Parser:
         if self.take(":"):
             last = self.integer()
             self.expect("]")
-            return _slice(first, last)
+            return slice_step(first, last)
         if first is None:
             raise self.error("expected an index, a name, a slice or a filter")
         numbers = [first]
@@ -291,7 +267,7 @@ class _Parser:
                 raise self.error("expected an index")
             numbers.append(number)
         self.expect("]")
-        return first if len(numbers) == 1 else _indexes(tuple(numbers))
+        return first if len(numbers) == 1 else indexes_step(tuple(numbers))
 
     # filters
 
@@ -329,7 +305,7 @@ class _Parser:
         for symbol in ("==", "!=", "<=", ">=", "=~", "<", ">"):
             if self.take(symbol):
                 right, _ = self.pattern() if symbol == "=~" else self.operand()
-                compare = _COMPARISONS[symbol]
+                compare = COMPARISONS[symbol]
                 return lambda item, root: compare(left(item, root), right(item, root))
         match = re.compile(r"(in|nin|subsetof|anyof|noneof|size|empty|contains)\b").match(
             self.text, self.position
@@ -337,11 +313,11 @@ class _Parser:
         if match:
             self.position = match.end()
             right, _ = self.operand()
-            compare = _COMPARISONS[match.group(1)]
+            compare = COMPARISONS[match.group(1)]
             return lambda item, root: compare(left(item, root), right(item, root))
         if not left_is_path:
             raise self.error("expected a comparison")
-        return lambda item, root: left(item, root) is not _MISSING
+        return lambda item, root: left(item, root) is not MISSING
 
     def pattern(self) -> tuple[Operand, bool]:
         self.spaces()
@@ -384,20 +360,19 @@ class _Parser:
             raise self.error("expected a value")
         self.position = match.end()
         word = match.group()
-        value: Any = {"true": True, "false": False, "null": None}.get(word, _MISSING)
-        if value is _MISSING:
+        value: Any = {"true": True, "false": False, "null": None}.get(word, MISSING)
+        if value is MISSING:
             value = float(word) if re.search(r"[.eE]", word) else int(word)
         return (lambda item, root: value), False
 
 
-Test = Callable[[Any, Any], bool]
 Operand = Callable[[Any, Any], Any]
 
 
 def _assemble(text: str, root: str, variable: str | None, parts: list[Any], function: str | None) -> JsonPath:
     if all(isinstance(part, (str, int)) for part in parts):
         return JsonPath(text, root, variable, tuple(parts), (), function)
-    steps = tuple(_each_child(part) if isinstance(part, (str, int)) else part for part in parts)
+    steps = tuple(each_child(part) if isinstance(part, (str, int)) else part for part in parts)
     return JsonPath(text, root, variable, None, steps, function)
 
 
@@ -406,128 +381,6 @@ def _path_operand(path: JsonPath, from_root: bool) -> Operand:
         try:
             return path.find(root if from_root else item)
         except PathNotFound:
-            return _MISSING
+            return MISSING
 
     return value
-
-
-# ------------------------------------------------------------------------------------------------ steps
-
-
-def _each_child(key: str | int) -> Step:
-    def step(values: Iterable[Any], root: Any) -> Iterator[Any]:
-        for value in values:
-            found = _child(value, key)
-            if found is not _MISSING:
-                yield found
-
-    return step
-
-
-def _names(names: tuple[str, ...]) -> Step:
-    def step(values: Iterable[Any], root: Any) -> Iterator[Any]:
-        for value in values:
-            if isinstance(value, dict):
-                yield {name: value[name] for name in names if name in value}
-
-    return step
-
-
-def _indexes(numbers: tuple[int, ...]) -> Step:
-    def step(values: Iterable[Any], root: Any) -> Iterator[Any]:
-        for value in values:
-            for number in numbers:
-                found = _child(value, number)
-                if found is not _MISSING:
-                    yield found
-
-    return step
-
-
-def _slice(first: int | None, last: int | None) -> Step:
-    def step(values: Iterable[Any], root: Any) -> Iterator[Any]:
-        for value in values:
-            if isinstance(value, list):
-                yield from value[first:last]
-
-    return step
-
-
-def _wildcard(values: Iterable[Any], root: Any) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, dict):
-            yield from value.values()
-        elif isinstance(value, list):
-            yield from value
-
-
-def _descend(values: Iterable[Any], root: Any) -> Iterator[Any]:
-    for value in values:
-        waiting = [value]
-        while waiting:
-            current = waiting.pop()
-            yield current
-            if isinstance(current, dict):
-                waiting.extend(reversed(current.values()))
-            elif isinstance(current, list):
-                waiting.extend(reversed(current))
-
-
-def _filter(test: Test) -> Step:
-    def step(values: Iterable[Any], root: Any) -> Iterator[Any]:
-        for value in values:
-            if isinstance(value, list):
-                yield from (item for item in value if test(item, root))
-            elif isinstance(value, dict) and test(value, root):
-                yield value
-
-    return step
-
-
-def _same(left: Any, right: Any) -> bool:
-    if is_number(left) and is_number(right):
-        return bool(left == right)
-    return type(left) is type(right) and bool(left == right)
-
-
-def _ordered(left: Any, right: Any, test: Callable[[Any, Any], bool]) -> bool:
-    if (is_number(left) and is_number(right)) or (isinstance(left, str) and isinstance(right, str)):
-        return test(left, right)
-    return False
-
-
-def _member(left: Any, right: Any) -> bool:
-    return isinstance(right, list) and any(_same(left, item) for item in right)
-
-
-def _matches(left: Any, pattern: Any) -> bool:
-    return isinstance(left, str) and pattern.fullmatch(left) is not None
-
-
-def _contains(left: Any, right: Any) -> bool:
-    if isinstance(left, str) and isinstance(right, str):
-        return right in left
-    return _member(right, left)
-
-
-def _is_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "==": _same,
-    "!=": lambda left, right: not _same(left, right),
-    "<": lambda left, right: _ordered(left, right, lambda a, b: a < b),
-    "<=": lambda left, right: _ordered(left, right, lambda a, b: a <= b),
-    ">": lambda left, right: _ordered(left, right, lambda a, b: a > b),
-    ">=": lambda left, right: _ordered(left, right, lambda a, b: a >= b),
-    "=~": _matches,
-    "in": _member,
-    "nin": lambda left, right: left is not _MISSING and not _member(left, right),
-    "subsetof": lambda left, right: isinstance(left, list) and all(_member(item, right) for item in left),
-    "anyof": lambda left, right: any(_member(item, right) for item in _is_list(left)),
-    "noneof": lambda left, right: isinstance(left, list) and not any(_member(item, right) for item in left),
-    "size": lambda left, right: isinstance(left, (list, str)) and len(left) == right,
-    "empty": lambda left, right: isinstance(left, (list, str, dict)) and (len(left) == 0) is right,
-    "contains": _contains,
-}

@@ -16,7 +16,8 @@ from triptych.localcloud.stepfunctions.jsontext import decode, encode, size_byte
 from triptych.localcloud.stepfunctions.paging import page
 from triptych.localcloud.stepfunctions.resources import is_resource
 from triptych.localcloud.stepfunctions.tasks import TaskRunner, UnknownResource
-from triptych.localcloud.stepfunctions.validation import MAX_DEFINITION_BYTES, Diagnostic, validate
+from triptych.localcloud.stepfunctions.validation import MAX_DEFINITION_BYTES, validate
+from triptych.localcloud.stepfunctions.validation_fields import Diagnostic
 
 MAX_TAGS = 50
 _DEFAULTS: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from triptych.localcloud.stepfunctions import failures
 from triptych.localcloud.stepfunctions.effects import ReadItems, StartMapRun
-from triptych.localcloud.stepfunctions.interpreter import ABORTED, FAILED, RUNNING, SUCCEEDED
+from triptych.localcloud.stepfunctions.facts import ABORTED, FAILED, RUNNING, SUCCEEDED
 from triptych.localcloud.stepfunctions.intrinsics import uuid_text
 from triptych.localcloud.stepfunctions.journal import Journal, NewExecution
 from triptych.localcloud.stepfunctions.jsontext import decode, encode

@@ -19,7 +19,7 @@ from triptych.localcloud.stepfunctions.templates import compile_template
 if TYPE_CHECKING:
     import random
 
-    from triptych.localcloud.stepfunctions.interpreter import Facts
+    from triptych.localcloud.stepfunctions.facts import Facts
 
 MAX_INLINE_CONCURRENCY = 40
 

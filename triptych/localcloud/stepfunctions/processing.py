@@ -25,7 +25,7 @@ from triptych.localcloud.stepfunctions.templates import compile_template
 from triptych.localcloud.stepfunctions.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
-    from triptych.localcloud.stepfunctions.interpreter import Facts
+    from triptych.localcloud.stepfunctions.facts import Facts
 
 
 class Processing(Mapper):

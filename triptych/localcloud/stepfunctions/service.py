@@ -12,7 +12,7 @@ from triptych.localcloud.service import Operation, Params, RequestContext, Servi
 from triptych.localcloud.stepfunctions.arns import Arns
 from triptych.localcloud.stepfunctions.engine import Engine, EngineUnavailable, Finished
 from triptych.localcloud.stepfunctions.executions_api import ExecutionsApi
-from triptych.localcloud.stepfunctions.interpreter import RUNNING
+from triptych.localcloud.stepfunctions.facts import RUNNING
 from triptych.localcloud.stepfunctions.journal import Journal
 from triptych.localcloud.stepfunctions.machines_api import MachinesApi
 from triptych.localcloud.stepfunctions.tasks import TaskRunner

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from triptych.localcloud.stepfunctions.choices import COMPARISONS, OPERATORS, TYPE_TESTS
 from triptych.localcloud.stepfunctions.definition import JSONATA, JSONPATH
-from triptych.localcloud.stepfunctions.intrinsics import InvalidIntrinsic
-from triptych.localcloud.stepfunctions.jsonata_query import (
-    InvalidQuery,
-    compile_query,
-    inner_text,
-    is_expression,
-)
-from triptych.localcloud.stepfunctions.jsonpath import InvalidPath, compile_path
-from triptych.localcloud.stepfunctions.jsontext import decode, is_number
-from triptych.localcloud.stepfunctions.templates import compile_expression
+from triptych.localcloud.stepfunctions.jsonata_query import is_expression
+from triptych.localcloud.stepfunctions.jsontext import decode
 from triptych.localcloud.stepfunctions.timestamps import parse_timestamp
+from triptych.localcloud.stepfunctions.validation_fields import (
+    SCHEMA,
+    Diagnostic,
+    check_errors,
+    check_payload,
+    check_queries,
+    check_query,
+    check_rule,
+    check_template,
+    is_whole,
+    one_of,
+    required,
+    targets,
+)
 
-SCHEMA = "SCHEMA_VALIDATION_FAILED"
 TRANSITION = "MISSING_TRANSITION_TARGET"
 NOT_JSON = "INVALID_JSON_DESCRIPTION"
 MAX_DEFINITION_BYTES = 1_048_576
@@ -28,17 +31,6 @@ MAX_NAME = 80
 
 ResourceCheck = Callable[[str], str | None]
 """what is wrong with a Task's resource, or ``None``"""
-
-
-@dataclass(frozen=True)
-class Diagnostic:
-    """One finding; ``location`` is a slash-separated path into the definition."""
-
-    code: str
-    message: str
-    location: str
-    severity: str = "ERROR"
-
 
 _COMMON = {"Type", "Comment", "QueryLanguage", "Next", "End", "Assign"}
 _PATHS = {"InputPath", "OutputPath"}
@@ -89,8 +81,6 @@ _EXCLUSIVE = (
     ("ToleratedFailurePercentage", "ToleratedFailurePercentagePath"),
 )
 _WAITS = ("Seconds", "SecondsPath", "Timestamp", "TimestampPath")
-_TEMPLATES = ("Parameters", "ResultSelector", "ItemSelector", "Assign", "Credentials")
-_REFERENCES = ("ResultPath",)
 
 
 def validate(
@@ -127,15 +117,15 @@ class _Validator:
             return
         language = raw.get("QueryLanguage", JSONPATH)
         if language not in (JSONPATH, JSONATA):
-            yield _enum("/QueryLanguage", (JSONPATH, JSONATA))
+            yield one_of("/QueryLanguage", (JSONPATH, JSONATA))
             return
         self.language = language
-        if "TimeoutSeconds" in raw and not _whole(raw["TimeoutSeconds"], 1, 99_999_999):
+        if "TimeoutSeconds" in raw and not is_whole(raw["TimeoutSeconds"], 1, 99_999_999):
             yield Diagnostic(
                 SCHEMA, "Expected value of type Integer between 1 and 99999999", "/TimeoutSeconds"
             )
         if raw.get("Version", "1.0") != "1.0":
-            yield _enum("/Version", ("1.0",))
+            yield one_of("/Version", ("1.0",))
         yield from self.block(raw, language, "")
 
     def block(self, raw: Any, language: str, where: str) -> Iterator[Diagnostic]:
@@ -148,7 +138,7 @@ class _Validator:
         start = raw.get("StartAt")
         if start not in states:
             yield Diagnostic(TRANSITION, f"Missing 'Next' target: {start}", f"{where}/StartAt")
-        targets = {start}
+        reached = {start}
         for name, state in states.items():
             place = f"{where}/States/{name}"
             if len(name) > MAX_NAME:
@@ -160,25 +150,25 @@ class _Validator:
                 yield Diagnostic(SCHEMA, "Expected value of type Object", place)
                 continue
             yield from self.state(state, language, place)
-            for target, at in _targets(state, place):
-                targets.add(target)
+            for target, at in targets(state, place):
+                reached.add(target)
                 if target not in states:
                     yield Diagnostic(TRANSITION, f"Missing 'Next' target: {target}", at)
         for name in states:
-            if name not in targets:
+            if name not in reached:
                 yield Diagnostic(TRANSITION, f'State "{name}" is not reachable.', f"{where}/States/{name}")
 
     def state(self, raw: dict[str, Any], inherited: str, where: str) -> Iterator[Diagnostic]:
         kind = raw.get("Type")
         if kind is None:
-            yield _required("Type", where)
+            yield required("Type", where)
             return
         if kind not in _FIELDS:
-            yield _enum(f"{where}/Type", tuple(_FIELDS))
+            yield one_of(f"{where}/Type", tuple(_FIELDS))
             return
         language = raw.get("QueryLanguage", inherited)
         if language not in (JSONPATH, JSONATA):
-            yield _enum(f"{where}/QueryLanguage", (JSONPATH, JSONATA))
+            yield one_of(f"{where}/QueryLanguage", (JSONPATH, JSONATA))
             return
         if language == JSONPATH and inherited == JSONATA:
             yield Diagnostic(
@@ -200,14 +190,14 @@ class _Validator:
                 yield Diagnostic(SCHEMA, "Field is not supported", f"{where}/{name}")
         yield from self.transition(raw, kind, where)
         if language == JSONATA:
-            yield from _queries(raw, kind, where)
+            yield from check_queries(raw, kind, where)
         else:
-            yield from _payload(raw, kind, where)
+            yield from check_payload(raw, kind, where)
         for first, second in _EXCLUSIVE:
             if first in raw and second in raw:
                 yield Diagnostic(SCHEMA, f"Only one of '{first}' and '{second}' is allowed", where)
         if kind in ("Task", "Parallel", "Map"):
-            yield from _errors(raw, where)
+            yield from check_errors(raw, where)
         check = getattr(self, f"_{kind.lower()}", None)
         if check is not None:
             yield from check(raw, language, where)
@@ -224,7 +214,7 @@ class _Validator:
 
     def _task(self, raw: dict[str, Any], language: str, where: str) -> Iterator[Diagnostic]:
         if "Resource" not in raw:
-            yield _required("Resource", where)
+            yield required("Resource", where)
             return
         resource = raw["Resource"]
         if not isinstance(resource, str):
@@ -245,7 +235,7 @@ class _Validator:
             yield Diagnostic(SCHEMA, wrong, f"{where}/Resource")
         for name in ("TimeoutSeconds", "HeartbeatSeconds"):
             value = raw.get(name, 1)
-            if not (language == JSONATA and isinstance(value, str)) and not _whole(value, 1, 99_999_999):
+            if not (language == JSONATA and isinstance(value, str)) and not is_whole(value, 1, 99_999_999):
                 yield Diagnostic(
                     SCHEMA, "Expected value of type Integer between 1 and 99999999", f"{where}/{name}"
                 )
@@ -256,12 +246,12 @@ class _Validator:
         if credentials is not None and not (
             isinstance(credentials, dict) and ("RoleArn" in credentials or "RoleArn.$" in credentials)
         ):
-            yield _required("RoleArn", f"{where}/Credentials")
+            yield required("RoleArn", f"{where}/Credentials")
 
     def _choice(self, raw: dict[str, Any], language: str, where: str) -> Iterator[Diagnostic]:
         choices = raw.get("Choices")
         if choices is None:
-            yield _required("Choices", where)
+            yield required("Choices", where)
             return
         if not isinstance(choices, list) or not choices:
             yield Diagnostic(
@@ -274,17 +264,17 @@ class _Validator:
                 yield Diagnostic(SCHEMA, "Expected value of type Object", at)
                 continue
             if "Next" not in rule:
-                yield _required("Next", at)
+                yield required("Next", at)
             if language == JSONATA:
                 if "Condition" not in rule:
-                    yield _required("Condition", at)
+                    yield required("Condition", at)
                 for name in ("Condition", "Assign", "Output"):
                     if name in rule:
-                        yield from _query(rule[name], f"{at}/{name}")
+                        yield from check_query(rule[name], f"{at}/{name}")
             else:
                 if "Assign" in rule:
-                    yield from _template(rule["Assign"], f"{at}/Assign")
-                yield from _rule(rule, at)
+                    yield from check_template(rule["Assign"], f"{at}/Assign")
+                yield from check_rule(rule, at)
 
     def _wait(self, raw: dict[str, Any], language: str, where: str) -> Iterator[Diagnostic]:
         given = [name for name in _WAITS if name in raw]
@@ -294,7 +284,7 @@ class _Validator:
         name, value = given[0], raw[given[0]]
         if language == JSONATA and isinstance(value, str) and is_expression(value):
             return
-        if name == "Seconds" and not _whole(value, 0, 99_999_999):
+        if name == "Seconds" and not is_whole(value, 0, 99_999_999):
             yield Diagnostic(
                 SCHEMA, "Expected value of type Integer between 0 and 99999999", f"{where}/Seconds"
             )
@@ -304,7 +294,7 @@ class _Validator:
     def _parallel(self, raw: dict[str, Any], language: str, where: str) -> Iterator[Diagnostic]:
         branches = raw.get("Branches")
         if branches is None:
-            yield _required("Branches", where)
+            yield required("Branches", where)
             return
         if not isinstance(branches, list) or not branches:
             yield Diagnostic(
@@ -317,15 +307,15 @@ class _Validator:
     def _map(self, raw: dict[str, Any], language: str, where: str) -> Iterator[Diagnostic]:
         name = "ItemProcessor" if "ItemProcessor" in raw else "Iterator"
         if name not in raw:
-            yield _required("ItemProcessor", where)
+            yield required("ItemProcessor", where)
             return
         yield from self.inner(raw[name], f"{where}/{name}")
         config = raw[name].get("ProcessorConfig", {}) if isinstance(raw[name], dict) else {}
         mode = config.get("Mode", "INLINE")
         if mode not in ("INLINE", "DISTRIBUTED"):
-            yield _enum(f"{where}/{name}/ProcessorConfig/Mode", ("INLINE", "DISTRIBUTED"))
+            yield one_of(f"{where}/{name}/ProcessorConfig/Mode", ("INLINE", "DISTRIBUTED"))
         if mode == "DISTRIBUTED" and config.get("ExecutionType") not in ("STANDARD", "EXPRESS"):
-            yield _enum(f"{where}/{name}/ProcessorConfig/ExecutionType", ("STANDARD", "EXPRESS"))
+            yield one_of(f"{where}/{name}/ProcessorConfig/ExecutionType", ("STANDARD", "EXPRESS"))
         if mode != "DISTRIBUTED":
             for field in ("ItemReader", "ItemBatcher", "ResultWriter", "Label"):
                 if field in raw:
@@ -345,193 +335,3 @@ class _Validator:
             return
         # A state's own QueryLanguage does not reach the states inside it: those follow the whole machine.
         yield from self.block(block, self.language, where)
-
-
-def _required(name: str, where: str) -> Diagnostic:
-    return Diagnostic(SCHEMA, f"The field '{name}' is required but was missing", where)
-
-
-def _enum(where: str, values: tuple[str, ...]) -> Diagnostic:
-    return Diagnostic(SCHEMA, f"Value is not one of the allowed values: [{', '.join(values)}]", where)
-
-
-def _whole(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _targets(raw: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
-    for name in ("Next", "Default"):
-        if isinstance(raw.get(name), str):
-            yield raw[name], f"{where}/{name}"
-    for name in ("Catch", "Choices"):
-        entries = raw.get(name)
-        for index, entry in enumerate(entries if isinstance(entries, list) else []):
-            if isinstance(entry, dict) and isinstance(entry.get("Next"), str):
-                yield entry["Next"], f"{where}/{name}[{index}]/Next"
-
-
-def _errors(raw: Mapping[str, Any], where: str) -> Iterator[Diagnostic]:
-    for name in ("Retry", "Catch"):
-        entries = raw.get(name, [])
-        if not isinstance(entries, list):
-            yield Diagnostic(SCHEMA, "Expected value of type Array", f"{where}/{name}")
-            continue
-        for index, entry in enumerate(entries):
-            at = f"{where}/{name}[{index}]"
-            if not isinstance(entry, dict):
-                yield Diagnostic(SCHEMA, "Expected value of type Object", at)
-                continue
-            errors = entry.get("ErrorEquals")
-            if errors is None:
-                yield _required("ErrorEquals", at)
-            elif (
-                not isinstance(errors, list)
-                or not errors
-                or not all(isinstance(item, str) for item in errors)
-            ):
-                yield Diagnostic(SCHEMA, "Expected value of type Array of Strings", f"{at}/ErrorEquals")
-            elif "States.ALL" in errors and (len(errors) > 1 or index < len(entries) - 1):
-                yield Diagnostic(
-                    SCHEMA, "States.ALL must appear alone and in the last entry", f"{at}/ErrorEquals"
-                )
-            if name == "Catch" and "Next" not in entry:
-                yield _required("Next", at)
-            if name == "Retry":
-                yield from _retrier(entry, at)
-            elif entry.get("ResultPath") is not None:
-                yield from _path(entry["ResultPath"], "ResultPath", at)
-
-
-def _retrier(entry: Mapping[str, Any], at: str) -> Iterator[Diagnostic]:
-    if not _whole(entry.get("IntervalSeconds", 1), 1, 99_999_999):
-        yield Diagnostic(
-            SCHEMA, "Expected value of type Integer between 1 and 99999999", f"{at}/IntervalSeconds"
-        )
-    if not _whole(entry.get("MaxAttempts", 3), 0, 99_999_999):
-        yield Diagnostic(SCHEMA, "Expected value of type Integer between 0 and 99999999", f"{at}/MaxAttempts")
-    rate = entry.get("BackoffRate", 2.0)
-    if not is_number(rate) or rate < 1:
-        yield Diagnostic(SCHEMA, "Expected value of type Number of at least 1.0", f"{at}/BackoffRate")
-    if "MaxDelaySeconds" in entry and not _whole(entry["MaxDelaySeconds"], 1, 31_622_400):
-        yield Diagnostic(
-            SCHEMA, "Expected value of type Integer between 1 and 31622400", f"{at}/MaxDelaySeconds"
-        )
-    if entry.get("JitterStrategy", "NONE") not in ("NONE", "FULL"):
-        yield _enum(f"{at}/JitterStrategy", ("NONE", "FULL"))
-
-
-def _payload(raw: Mapping[str, Any], kind: str, where: str) -> Iterator[Diagnostic]:
-    for name, value in raw.items():
-        if name in _TEMPLATES:
-            yield from _template(value, f"{where}/{name}")
-        elif name in ("ErrorPath", "CausePath"):
-            yield from _expression(value, name, where)
-        elif name.endswith("Path") and value is not None:
-            yield from _path(value, name, where)
-    for name in ("ItemReader", "ResultWriter"):
-        if isinstance(raw.get(name), dict) and "Parameters" in raw[name]:
-            yield from _template(raw[name]["Parameters"], f"{where}/{name}/Parameters")
-
-
-def _path(value: Any, name: str, where: str) -> Iterator[Diagnostic]:
-    try:
-        path = compile_path(value) if isinstance(value, str) else None
-    except InvalidPath:
-        path = None
-    if path is None:
-        yield Diagnostic(SCHEMA, "Value is not a valid JSONPath", f"{where}/{name}")
-    elif name in _REFERENCES and (not path.definite or path.root != "input" or path.function):
-        yield Diagnostic(SCHEMA, "Value is not a Reference Path", f"{where}/{name}")
-
-
-def _expression(value: Any, name: str, where: str) -> Iterator[Diagnostic]:
-    try:
-        valid = isinstance(value, str) and compile_expression(value) is not None
-    except (InvalidPath, InvalidIntrinsic):
-        valid = False
-    if not valid:
-        yield Diagnostic(
-            SCHEMA,
-            f"The value for the field '{name}' must be a valid JSONPath or a valid intrinsic function call",
-            where,
-        )
-
-
-def _template(value: Any, where: str) -> Iterator[Diagnostic]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key.endswith(".$"):
-                yield from _expression(item, key, where)
-            else:
-                yield from _template(item, f"{where}/{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _template(item, f"{where}[{index}]")
-
-
-def _queries(raw: Mapping[str, Any], kind: str, where: str) -> Iterator[Diagnostic]:
-    for name, value in raw.items():
-        if name in ("Branches", "ItemProcessor", "Iterator", "Choices", "Comment", "Retry"):
-            continue
-        yield from _query(value, f"{where}/{name}")
-
-
-def _query(value: Any, where: str) -> Iterator[Diagnostic]:
-    if isinstance(value, str):
-        if is_expression(value):
-            try:
-                compile_query(inner_text(value))
-            except InvalidQuery as error:
-                yield Diagnostic(SCHEMA, f"Invalid JSONata expression: {error}", where)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _query(item, f"{where}/{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _query(item, f"{where}[{index}]")
-
-
-def _rule(rule: Mapping[str, Any], where: str) -> Iterator[Diagnostic]:
-    for name in ("And", "Or"):
-        if name in rule:
-            inner = rule[name]
-            if not isinstance(inner, list) or not inner:
-                yield Diagnostic(
-                    SCHEMA, "Expected value of type Array with at least one rule", f"{where}/{name}"
-                )
-                return
-            for index, item in enumerate(inner):
-                yield from _nested(item, f"{where}/{name}[{index}]")
-            return
-    if "Not" in rule:
-        yield from _nested(rule["Not"], f"{where}/Not")
-        return
-    if "Variable" not in rule:
-        yield _required("Variable", where)
-        return
-    yield from _path(rule["Variable"], "Variable", where)
-    operators = [name for name in rule if name in OPERATORS]
-    if len(operators) != 1:
-        yield Diagnostic(SCHEMA, "Exactly one comparison operator is required", where)
-        return
-    name = operators[0]
-    value = rule[name]
-    if name in TYPE_TESTS or name in ("IsPresent", "BooleanEquals"):
-        if not isinstance(value, bool):
-            yield Diagnostic(SCHEMA, "Expected value of type Boolean", f"{where}/{name}")
-    elif name.endswith("Path"):
-        yield from _path(value, name, where)
-    elif name.startswith("Numeric"):
-        if not is_number(value):
-            yield Diagnostic(SCHEMA, "Expected value of type Number", f"{where}/{name}")
-    elif not isinstance(value, str):
-        yield Diagnostic(SCHEMA, "Expected value of type String", f"{where}/{name}")
-    elif name.startswith("Timestamp") and name in COMPARISONS and parse_timestamp(value) is None:
-        yield Diagnostic(SCHEMA, "String does not match RFC3339 timestamp", f"{where}/{name}")
-
-
-def _nested(rule: Any, where: str) -> Iterator[Diagnostic]:
-    if not isinstance(rule, dict):
-        yield Diagnostic(SCHEMA, "Expected value of type Object", where)
-        return
-    yield from _rule(rule, where)
