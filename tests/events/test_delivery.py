@@ -598,12 +598,23 @@ def test_a_universal_target_calls_any_operation(world: World, scheduler: Schedul
     assert world.message(url)["Body"] == "attempt 1"
 
 
-def test_a_one_time_schedule_may_be_deleted_after_it_fired(world: World, scheduler: SchedulerService) -> None:
-    soon = (datetime.now(UTC) + timedelta(seconds=1)).strftime("at(%Y-%m-%dT%H:%M:%S)")
-    request = schedule("once", soon, {"Arn": MACHINE, "Input": "{}"}, ActionAfterCompletion="DELETE")
-    world.call(scheduler, "CreateSchedule", request)
-    assert world.states.next()[0] == "start_execution"
-    wait_until(lambda: not world.get("scheduler").list_schedules()["Schedules"])
+def test_a_one_time_schedule_may_be_deleted_after_it_fired(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands = Hands("2026-01-01T00:00:00")
+    service = SchedulerService(world.cloud)
+    monkeypatch.setattr(service._clock, "_now", hands)
+    request = schedule("once", "at(2026-01-01T00:01:00)", {"Arn": MACHINE, "Input": "{}"})
+    world.call(service, "CreateSchedule", request | {"ActionAfterCompletion": "DELETE"})
+    assert service._clock.tick() == times("2026-01-01T00:01")[0]
+    hands.move(minutes=1)
+    service._clock.tick()
+    assert world.get("scheduler").list_schedules()["Schedules"] == []
+    service._courier.start()
+    try:
+        assert world.states.next()[0] == "start_execution"
+    finally:
+        service.stop()
 
 
 def test_a_schedule_that_is_off_does_not_fire(world: World, scheduler: SchedulerService) -> None:

@@ -35,7 +35,7 @@ def optimised_failure(error: Exception, client: Any, names: ErrorNames) -> TaskF
     if not isinstance(error, ClientError):
         return TaskFailure(f"{names.prefix}.{_local_exception(error, names.base)}", str(error))
     code, message, status, request_id = _parts(error)
-    shape = _modelled(code, client)
+    shape = _modelled(error, client)
     name = exception_name(shape) if shape else names.base
     cause = (
         f"{message} (Service: {names.service}; Status Code: {status}; Error Code: {code}; "
@@ -51,8 +51,8 @@ def sdk_failure(error: Exception, client: Any) -> TaskFailure:
     service = pascal_case(client.meta.service_model.service_id)
     if not isinstance(error, ClientError):
         return TaskFailure(f"{service}.{_local_exception(error, f'{service}Exception')}", str(error))
-    code, message, status, request_id = _parts(error)
-    shape = _modelled(code, client)
+    _, message, status, request_id = _parts(error)
+    shape = _modelled(error, client)
     name = pascal_case(exception_name(shape)) if shape else f"{service}Exception"
     return TaskFailure(
         f"{service}.{name}",
@@ -78,10 +78,15 @@ def _parts(error: Any) -> tuple[str, str, int, str]:
     )
 
 
-def _modelled(code: str, client: Any) -> str | None:
-    """The name of the exception shape for an error code, None when the model has none."""
+def _modelled(error: Any, client: Any) -> str | None:
+    """The name of the error's exception shape, None when the model has none.
+
+    Where a service once spoke the query protocol (SQS), botocore has its old code as ``Code`` and the shape's
+    name as ``QueryErrorCode``.
+    """
+    details = error.response.get("Error", {})
+    codes = {details.get("Code"), details.get("QueryErrorCode")} - {None}
     for shape in client.meta.service_model.error_shapes:
-        declared = (shape.metadata.get("error") or {}).get("code")
-        if code in (declared, shape.name):
+        if codes & {(shape.metadata.get("error") or {}).get("code"), shape.name}:
             return str(shape.name)
     return None
