@@ -16,11 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from triptych.localcloud.stepfunctions import failures
 from triptych.localcloud.stepfunctions.activities import Activities
+from triptych.localcloud.stepfunctions.commands import Command, Sink
 from triptych.localcloud.stepfunctions.definition import Program
 from triptych.localcloud.stepfunctions.effects import (
     CancelTask,
@@ -33,15 +34,17 @@ from triptych.localcloud.stepfunctions.effects import (
     StartTask,
     StopMapRun,
 )
-from triptych.localcloud.stepfunctions.facts import FAILED, RUNNING, Facts
+from triptych.localcloud.stepfunctions.facts import RUNNING, Facts
 from triptych.localcloud.stepfunctions.interpreter import Interpreter
 from triptych.localcloud.stepfunctions.journal import Input, Journal, NewExecution
 from triptych.localcloud.stepfunctions.jsontext import decode
-from triptych.localcloud.stepfunctions.mapdispatch import MapDispatch
+from triptych.localcloud.stepfunctions.live import Live, apply
+from triptych.localcloud.stepfunctions.recovery import Recovery
 from triptych.localcloud.stepfunctions.tasks import TaskError, TaskRequest, TaskRunner
 
 _log = logging.getLogger(__name__)
 
+MAX_EXPRESS_SECONDS = 300.0
 MAX_BATCH = 256
 """commands in one transaction"""
 RETRY_AFTER_SECONDS = 0.5
@@ -62,21 +65,6 @@ class Clock(Protocol):
     def __call__(self) -> float: ...
 
 
-@dataclass
-class Live:
-    """An execution in memory."""
-
-    seq: int
-    interpreter: Interpreter
-    kept: bool
-    """journalled; a StartSyncExecution is not"""
-    inputs: int = 0
-    map_run_arn: str | None = None
-    item_index: int = 0
-    item_count: int = 1
-    waiter: Future[Interpreter] | None = None
-
-
 @dataclass(frozen=True)
 class Finished:
     """Told to the engine's listener after the commit: an execution began or ended."""
@@ -88,7 +76,7 @@ class Finished:
 Listener = Callable[[Finished], None]
 
 
-class Engine(MapDispatch):
+class Engine(Recovery):
     """Runs executions. Public methods may be called from any thread; what changes something waits for the commit.
 
     ``listener`` is called in the engine's thread after each start and end; it must be quick.
@@ -114,11 +102,11 @@ class Engine(MapDispatch):
         self.entropy: random.Random = entropy or random.SystemRandom()
         self.listener = listener
         self.activities = Activities()
-        self.sink = Sink(self)
+        self.sink = Sink(self.post, self._task_event)
         self.live: dict[str, Live] = {}
         self._programs: dict[int, Program] = {}
         self._condition = threading.Condition()
-        self._queue: deque[_Command] = deque()
+        self._queue: deque[Command] = deque()
         self._timers: list[tuple[float, int, str, int]] = []
         self._timer_number = 0
         self._after: list[Callable[[], None]] = []
@@ -175,7 +163,7 @@ class Engine(MapDispatch):
 
     def call(self, action: Callable[[], Any]) -> Any:
         """Run an action in the engine's thread and return its result once it is kept."""
-        command = _Command(action, Future())
+        command = Command(action, Future())
         if threading.current_thread() is self._thread:
             # A task runner or listener calls back while effects are carried out: no transaction is open now.
             self._process([command])
@@ -186,9 +174,9 @@ class Engine(MapDispatch):
 
     def post(self, action: Callable[[], Any]) -> None:
         """Run an action in the engine's thread some time; it survives a journal that cannot be written for a while."""
-        self._enqueue(_Command(action, None))
+        self._enqueue(Command(action, None))
 
-    def _enqueue(self, command: _Command) -> None:
+    def _enqueue(self, command: Command) -> None:
         with self._condition:
             if self._stopping and command.future is not None:
                 raise EngineUnavailable("the Step Functions engine is stopping")
@@ -214,14 +202,14 @@ class Engine(MapDispatch):
 
     def work(self) -> int:
         """Do what is due now: queued commands and timers. Returns how many there were."""
-        batch: list[_Command] = []
+        batch: list[Command] = []
         with self._condition:
             while self._queue and len(batch) < MAX_BATCH:
                 batch.append(self._queue.popleft())
         now = self.clock()
         while self._timers and self._timers[0][0] <= now and len(batch) < 2 * MAX_BATCH:
             due, _, arn, key = heapq.heappop(self._timers)
-            batch.append(_Command(self._timer_action(arn, key, max(due, now)), None))
+            batch.append(Command(self._timer_action(arn, key, max(due, now)), None))
         if batch:
             self._process(batch)
         return len(batch)
@@ -234,7 +222,7 @@ class Engine(MapDispatch):
     def _timer_action(self, arn: str, key: int, now: float) -> Callable[[], Any]:
         return lambda: self._tell(arn, "timer", {"key": key}, now)
 
-    def _process(self, batch: list[_Command]) -> None:
+    def _process(self, batch: list[Command]) -> None:
         try:
             with self.journal.write():
                 for command in batch:
@@ -252,7 +240,7 @@ class Engine(MapDispatch):
             except Exception:
                 _log.exception("an effect of Step Functions failed")
 
-    def _lost(self, batch: list[_Command], error: Exception) -> None:
+    def _lost(self, batch: list[Command], error: Exception) -> None:
         """The transaction was rolled back: forget what memory says, and try again what nobody can repeat."""
         _log.error("Step Functions journal %s: %s; trying again", self.journal.database.path, error)
         self._after.clear()
@@ -303,7 +291,7 @@ class Engine(MapDispatch):
         live.item_index, live.item_count = new.item_index or 0, new.item_count or 1
         self.live[new.arn] = live
         if kept:
-            self._after.append(lambda: self.listener(Finished(new.arn, RUNNING)))
+            self._announce(new.arn, RUNNING)
         interpreter.begin()
         self._flush(live)
 
@@ -315,7 +303,7 @@ class Engine(MapDispatch):
             None if new.pointer else program.timeout_seconds, new.version_arn, new.alias_arn,
         )  # fmt: skip
         if new.type == "EXPRESS" and facts.timeout_seconds is None:
-            facts = _limited(facts, 300.0)
+            facts = replace(facts, timeout_seconds=MAX_EXPRESS_SECONDS)
         return Interpreter(program.block(new.pointer), facts, value)
 
     def program(self, revision: int) -> Program:
@@ -365,7 +353,7 @@ class Engine(MapDispatch):
             self.journal.run(
                 "UPDATE executions SET stop = NULL, error = NULL, cause = NULL WHERE arn = ?", arn
             )
-        self._after.append(lambda: self.listener(Finished(arn, RUNNING)))
+        self._announce(arn, RUNNING)
         return now
 
     def _flush(self, live: Live) -> None:
@@ -384,8 +372,7 @@ class Engine(MapDispatch):
         arn = live.interpreter.facts.arn
         match effect:
             case SetTimer(key, due):
-                self._timer_number += 1
-                heapq.heappush(self._timers, (due, self._timer_number, arn, key))
+                self._schedule(due, arn, key)
             case StartTask(request, activity):
                 self._after.append(lambda: self._start_task(request, activity))
             case CancelTask(request, activity):
@@ -412,12 +399,20 @@ class Engine(MapDispatch):
                 " WHERE seq = ?",
                 status, output, error, cause, live.interpreter.now, live.interpreter.event_count, live.seq,
             )  # fmt: skip
-            self._after.append(lambda: self.listener(Finished(arn, status)))
+            self._announce(arn, status)
         if live.map_run_arn is not None:
             self.child_ended(live.map_run_arn, live.item_index, live.item_count, status)
         waiter = live.waiter
         if waiter is not None:
             self._after.append(lambda: waiter.set_result(live.interpreter))
+
+    def _schedule(self, due: float, arn: str, key: int) -> None:
+        self._timer_number += 1
+        heapq.heappush(self._timers, (due, self._timer_number, arn, key))
+
+    def _announce(self, arn: str, status: str) -> None:
+        """Tell the listener once the transaction is committed."""
+        self._after.append(lambda: self.listener(Finished(arn, status)))
 
     # ------------------------------------------------------------------------------------- effects
 
@@ -438,183 +433,3 @@ class Engine(MapDispatch):
             self.activities.remove(request)
         else:
             self.tasks.cancel(request)
-
-    # ------------------------------------------------------------------------------------- recovery
-
-    def _recover(self) -> list[Callable[[], None]]:
-        """Rebuild running executions from the journal; returns what there is to do once the thread runs."""
-        actions: list[Callable[[], None]] = []
-        arns = [row["arn"] for row in self.journal.running()]
-        for arn in arns:
-            actions += self._resume(arn)
-        actions.append(lambda: self.post(self.recover_map_runs))
-        return actions
-
-    def _restore(self, arns: set[str]) -> None:
-        for arn in arns:
-            row = self.journal.execution(arn)
-            if row is not None and row["status"] == RUNNING and arn not in self.live:
-                self._resume(arn)
-        self.recover_map_runs()
-
-    def _resume(self, arn: str) -> list[Callable[[], None]]:
-        """Bring one running execution back; returns what must happen for its tasks."""
-        try:
-            live = self._load(arn)
-        except Exception as error:
-            _log.exception("execution %s cannot be resumed", arn)
-            why = str(error)
-            self.post(lambda: self._give_up(arn, why))
-            return []
-        if live.interpreter.status != RUNNING:
-            self.post(lambda: self._give_up(arn, "its journal says that it has ended"))
-            return []
-        self.live[arn] = live
-        interpreter = live.interpreter
-        for key, (due, _) in interpreter.timers.items():
-            self._timer_number += 1
-            heapq.heappush(self._timers, (due, self._timer_number, arn, key))
-        actions: list[Callable[[], None]] = []
-        for call in list(interpreter.tasks.values()):
-            submitted = call.submitted if call.has_submitted else None
-            if call.kind == "activity":
-                if not call.started:
-                    self.activities.add(call.request)
-            else:
-                actions.append(_recovery(self, call.request, submitted))
-        for read in list(interpreter.reads.values()):
-            actions.append(_reading(self, arn, read))
-        return actions
-
-    def _load(self, arn: str) -> Live:
-        """An execution rebuilt by running its inputs again; nothing is written and nothing takes effect."""
-        row = self.journal.execution(arn)
-        if row is None:
-            raise LookupError(f"no execution {arn}")
-        new = NewExecution(
-            arn, row["name"], row["machine_arn"], row["machine_name"], row["type"], row["revision"],
-            tuple(decode(row["pointer"])), row["role_arn"], row["input"], row["start"], int(row["seed"]),
-            row["version_arn"], row["alias_arn"], row["trace_header"], row["map_run_arn"], row["item_index"],
-            row["item_count"],
-        )  # fmt: skip
-        interpreter = self._interpreter(new, decode(row["input"]))
-        inputs = self.journal.inputs(row["seq"])
-        interpreter.begin()
-        for happened in inputs:
-            apply(interpreter, happened)
-        kept = self.journal.one("SELECT MAX(last) AS last FROM history WHERE execution = ?", row["seq"])
-        if kept is not None and kept["last"] != interpreter.event_count:
-            raise RuntimeError(
-                f"the journal holds {kept['last']} events, but its inputs give {interpreter.event_count}: "
-                "was it written by another version?"
-            )
-        interpreter.events.clear()
-        interpreter.effects.clear()
-        live = Live(row["seq"], interpreter, True, len(inputs), row["map_run_arn"])
-        live.item_index, live.item_count = row["item_index"] or 0, row["item_count"] or 1
-        return live
-
-    def _give_up(self, arn: str, why: str) -> None:
-        self.journal.run(
-            "UPDATE executions SET status = ?, error = ?, cause = ?, stop = ? WHERE arn = ? AND status = ?",
-            FAILED, failures.RUNTIME, f"The execution could not be resumed: {why}", self.clock(), arn, RUNNING,
-        )  # fmt: skip
-        self._after.append(lambda: self.listener(Finished(arn, FAILED)))
-
-
-@dataclass
-class _Command:
-    action: Callable[[], Any]
-    future: Future[Any] | None
-    result: Any = None
-    error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self.result = self.action()
-        except (sqlite3.Error, OSError):
-            raise
-        except Exception as error:
-            self.error = error
-            if self.future is None:
-                _log.exception("a Step Functions command failed")
-
-    def resolve(self) -> None:
-        if self.future is None:
-            return
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
-
-class Sink:
-    """``TaskSink``: hands what integrations report to the engine's thread."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def _post(self, task_id: str, kind: str, **data: Any) -> None:
-        arn = task_id.rpartition("#")[0]
-        self._engine.post(lambda: self._engine._task_event(arn, task_id, kind, data))
-
-    def started(self, task_id: str) -> None:
-        self._post(task_id, "started")
-
-    def submitted(self, task_id: str, output: Any) -> None:
-        self._post(task_id, "submitted", output=output)
-
-    def succeeded(self, task_id: str, output: Any) -> None:
-        self._post(task_id, "succeeded", output=output)
-
-    def failed(self, task_id: str, error: str, cause: str) -> None:
-        self._post(task_id, "failed", error=error, cause=cause)
-
-    def start_failed(self, task_id: str, error: str, cause: str) -> None:
-        self._post(task_id, "start_failed", error=error, cause=cause)
-
-    def submit_failed(self, task_id: str, error: str, cause: str) -> None:
-        self._post(task_id, "submit_failed", error=error, cause=cause)
-
-
-def apply(interpreter: Interpreter, happened: Input) -> bool:
-    """Give an interpreter an input; ``False`` when it has no use for it (then it must not be journalled)."""
-    now, data = happened.time, happened.data
-    if happened.kind == "timer":
-        return interpreter.fire(now, data["key"])
-    if happened.kind == "task":
-        return interpreter.task_event(now, data["id"], data["kind"], data)
-    if happened.kind == "items":
-        return interpreter.items_read(now, data["key"], data)
-    if happened.kind == "map_run":
-        return interpreter.map_run_ended(now, data["key"], data)
-    if happened.kind == "stop":
-        interpreter.stop(now, data["error"], data["cause"])
-        return True
-    if happened.kind == "redrive":
-        interpreter.redrive(now)
-        return True
-    raise ValueError(f"unknown kind of input {happened.kind!r}")
-
-
-def _limited(facts: Facts, seconds: float) -> Facts:
-    from dataclasses import replace
-
-    return replace(facts, timeout_seconds=seconds)
-
-
-def _recovery(engine: Engine, request: TaskRequest, submitted: Any) -> Callable[[], None]:
-    def recover() -> None:
-        try:
-            engine.tasks.recover(request, submitted, engine.sink)
-        except Exception as error:
-            _log.exception("recovering %s failed", request.resource)
-            engine.sink.failed(
-                request.task_id, failures.TASK_FAILED, f"The task could not be recovered: {error}"
-            )
-
-    return recover
-
-
-def _reading(engine: Engine, arn: str, read: ReadItems) -> Callable[[], None]:
-    return lambda: engine.read_items(arn, read)
