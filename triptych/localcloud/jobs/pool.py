@@ -269,7 +269,13 @@ class _Server:
                 ],
                 pass_fds=[theirs.fileno()],
                 # numpy loads macOS frameworks that would abort a forked process unless told otherwise.
-                env={**os.environ, "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"},
+                env={
+                    **os.environ,
+                    "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
+                    # Read when libgomp is loaded. Threads that spin while they wait make two jobs side by side
+                    # many times slower than one after the other.
+                    "OMP_WAIT_POLICY": "PASSIVE",
+                },
                 stdin=subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,  # Ctrl-C in the terminal is the gateway's to handle
