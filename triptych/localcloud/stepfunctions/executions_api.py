@@ -17,6 +17,7 @@ from triptych.localcloud.stepfunctions.journal import Journal, NewExecution
 from triptych.localcloud.stepfunctions.jsontext import MAX_PAYLOAD_BYTES, decode, encode, size_bytes
 from triptych.localcloud.stepfunctions.machines_api import MachinesApi, moment
 from triptych.localcloud.stepfunctions.paging import finish, offset_of, page, size_of
+from triptych.localcloud.stepfunctions.versions_api import VersionsApi
 
 REDRIVABLE_SECONDS = 14 * 86_400
 STATUSES = (RUNNING, SUCCEEDED, FAILED, TIMED_OUT, ABORTED, "PENDING_REDRIVE")
@@ -30,6 +31,7 @@ class ExecutionsApi:
         journal: Journal,
         engine: Engine,
         machines: MachinesApi,
+        versions: VersionsApi,
         arns: Arns,
         clock: Callable[[], float],
         entropy: random.Random,
@@ -37,6 +39,7 @@ class ExecutionsApi:
         self._journal = journal
         self._engine = engine
         self._machines = machines
+        self._versions = versions
         self._arns = arns
         self._clock = clock
         self._entropy = entropy
@@ -100,7 +103,7 @@ class ExecutionsApi:
         }
 
     def _new(self, params: Params) -> tuple[sqlite3.Row, NewExecution, Any]:
-        row, revision, version_arn, alias_arn = self._machines.target(params["stateMachineArn"])
+        row, revision, version_arn, alias_arn = self._versions.target(params["stateMachineArn"])
         name = check_name(params["name"]) if params.get("name") else uuid_text(self._entropy)
         text = params.get("input", "{}")
         if size_bytes(text) > MAX_PAYLOAD_BYTES:
@@ -201,7 +204,7 @@ class ExecutionsApi:
             conditions.append("map_run_arn = ? AND item_index IS NOT NULL")
             values.append(params["mapRunArn"])
         else:
-            machine, _, version_arn, alias_arn = self._machines.target(params["stateMachineArn"])
+            machine, _, version_arn, alias_arn = self._versions.target(params["stateMachineArn"])
             if machine["type"] == "EXPRESS":
                 raise ServiceError(
                     "StateMachineTypeNotSupported",

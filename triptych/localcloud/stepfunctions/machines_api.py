@@ -1,4 +1,4 @@
-"""The API of state machines: create, update, describe, list, delete; versions, aliases, tags, validation."""
+"""The API of state machines: create, update, describe, list, delete, validate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from triptych.localcloud.service import Operation, Params, RequestContext, ServiceError
-from triptych.localcloud.stepfunctions.arns import Arns, check_name, machine_part, parse_arn
+from triptych.localcloud.stepfunctions.arns import Arns, check_name, machine_part
 from triptych.localcloud.stepfunctions.intrinsics import uuid_text
 from triptych.localcloud.stepfunctions.journal import Journal
 from triptych.localcloud.stepfunctions.jsontext import decode, encode, size_bytes
@@ -54,17 +54,6 @@ class MachinesApi:
             "ListStateMachines": self.list_machines,
             "DeleteStateMachine": self.delete,
             "ValidateStateMachineDefinition": self.validate,
-            "PublishStateMachineVersion": self.publish,
-            "ListStateMachineVersions": self.list_versions,
-            "DeleteStateMachineVersion": self.delete_version,
-            "CreateStateMachineAlias": self.create_alias,
-            "UpdateStateMachineAlias": self.update_alias,
-            "DescribeStateMachineAlias": self.describe_alias,
-            "ListStateMachineAliases": self.list_aliases,
-            "DeleteStateMachineAlias": self.delete_alias,
-            "TagResource": self.tag,
-            "UntagResource": self.untag,
-            "ListTagsForResource": self.list_tags,
         }
 
     # ------------------------------------------------------------------------------------- machines
@@ -89,10 +78,10 @@ class MachinesApi:
                 "INSERT INTO machines VALUES (?, ?, ?, ?, ?, ?, ?)",
                 arn, name, kind, revision, now, now, encode(settings),
             )  # fmt: skip
-            self._put_tags(arn, params.get("tags", []))
+            self.put_tags(arn, params.get("tags", []))
             answer: Params = {"stateMachineArn": arn, "creationDate": moment(now)}
             if params.get("publish"):
-                answer["stateMachineVersionArn"] = self._publish(
+                answer["stateMachineVersionArn"] = self.publish_revision(
                     arn, revision, params.get("versionDescription", "")
                 )
         return answer
@@ -138,7 +127,7 @@ class MachinesApi:
             )  # fmt: skip
             answer: Params = {"updateDate": moment(now), "revisionId": revision_id}
             if params.get("publish"):
-                answer["stateMachineVersionArn"] = self._publish(
+                answer["stateMachineVersionArn"] = self.publish_revision(
                     arn, revision, params.get("versionDescription", "")
                 )
         return answer
@@ -151,7 +140,7 @@ class MachinesApi:
         if qualifier is not None:
             version = self._journal.one("SELECT * FROM versions WHERE arn = ?", params["stateMachineArn"])
             if version is None:
-                raise _no_machine(params["stateMachineArn"])
+                raise no_machine(params["stateMachineArn"])
             revision, created = version["revision"], version["created"]
         found = self.revision(revision)
         answer = {
@@ -252,7 +241,7 @@ class MachinesApi:
         """A machine's row; raises ServiceError (StateMachineDoesNotExist)."""
         row = self.row(arn)
         if row is None:
-            raise _no_machine(arn)
+            raise no_machine(arn)
         return row
 
     def revision(self, number: int) -> sqlite3.Row:
@@ -268,42 +257,8 @@ class MachinesApi:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    # ------------------------------------------------------------------------------------- versions and aliases
-
-    def target(self, arn: str) -> tuple[sqlite3.Row, int, str | None, str | None]:
-        """What StartExecution runs: ``(machine, revision, version ARN, alias ARN)``."""
-        machine_arn, qualifier = machine_part(arn)
-        row = self.machine(machine_arn)
-        if qualifier is None:
-            return row, row["revision"], None, None
-        alias_arn = None
-        version_arn = arn
-        alias = self._journal.one("SELECT * FROM aliases WHERE arn = ?", arn)
-        if alias is not None:
-            alias_arn = arn
-            routing = decode(alias["routing"])
-            chosen = self._entropy.choices(routing, weights=[route["weight"] for route in routing])[0]
-            version_arn = chosen["stateMachineVersionArn"]
-        version = self._journal.one("SELECT * FROM versions WHERE arn = ?", version_arn)
-        if version is None:
-            raise _no_machine(arn)
-        return row, version["revision"], version_arn, alias_arn
-
-    def publish(self, context: RequestContext, params: Params) -> Params:
-        arn, _ = machine_part(params["stateMachineArn"])
-        with self._journal.write():
-            row = self.machine(arn)
-            current = self.revision(row["revision"])
-            if params.get("revisionId") not in (None, current["revision_id"]):
-                raise ServiceError("ConflictException", "Failed to publish the State Machine version for revision "
-                                   f"{params['revisionId']}. The current State Machine revision is "
-                                   f"{current['revision_id']}.")  # fmt: skip
-            version_arn = self._publish(arn, row["revision"], params.get("description", ""))
-            version = self._journal.one("SELECT created FROM versions WHERE arn = ?", version_arn)
-            assert version is not None
-        return {"stateMachineVersionArn": version_arn, "creationDate": moment(version["created"])}
-
-    def _publish(self, arn: str, revision: int, description: str) -> str:
+    def publish_revision(self, arn: str, revision: int, description: str) -> str:
+        """The ARN of the version of a revision; made when there is none yet."""
         found = self._journal.one(
             "SELECT arn FROM versions WHERE machine_arn = ? AND revision = ? ORDER BY number DESC",
             arn,
@@ -320,148 +275,8 @@ class MachinesApi:
         )  # fmt: skip
         return f"{arn}:{number}"
 
-    def list_versions(self, context: RequestContext, params: Params) -> Params:
-        arn, _ = machine_part(params["stateMachineArn"])
-        rows = self._journal.all("SELECT * FROM versions WHERE machine_arn = ? ORDER BY number DESC", arn)
-        versions = [
-            {"stateMachineVersionArn": row["arn"], "creationDate": moment(row["created"])} for row in rows
-        ]
-        return page(params, f"versions {arn}", versions, "stateMachineVersions")
-
-    def delete_version(self, context: RequestContext, params: Params) -> Params:
-        arn = params["stateMachineVersionArn"]
-        machine_arn, qualifier = machine_part(arn)
-        if qualifier is None or not qualifier.isdigit():
-            raise ServiceError("ValidationException", f"'{arn}' is not the ARN of a state machine version")
-        with self._journal.write():
-            for alias in self._journal.all("SELECT * FROM aliases WHERE machine_arn = ?", machine_arn):
-                if any(route["stateMachineVersionArn"] == arn for route in decode(alias["routing"])):
-                    raise ServiceError(
-                        "ConflictException",
-                        "Version to be deleted must not be referenced by an alias. Current list of aliases "
-                        f"referencing this version: [{alias['name']}]",
-                    )
-            self._journal.run("DELETE FROM versions WHERE arn = ?", arn)
-        return {}
-
-    def create_alias(self, context: RequestContext, params: Params) -> Params:
-        name = check_name(params["name"])
-        if name.isdigit():
-            raise ServiceError("ValidationException", "An alias must not be named like a version number")
-        routing = self._routing(params["routingConfiguration"])
-        machine_arn, _ = machine_part(routing[0]["stateMachineVersionArn"])
-        arn, now = f"{machine_arn}:{name}", self._clock()
-        with self._journal.write():
-            found = self._journal.one("SELECT * FROM aliases WHERE arn = ?", arn)
-            if found is not None:
-                if decode(found["routing"]) != routing:
-                    raise ServiceError("ConflictException", f"Failed to create alias: '{arn}' exists already")
-                return {"stateMachineAliasArn": arn, "creationDate": moment(found["created"])}
-            self._journal.run(
-                "INSERT INTO aliases VALUES (?, ?, ?, ?, ?, ?, ?)",
-                arn, machine_arn, name, params.get("description"), encode(routing), now, now,
-            )  # fmt: skip
-        return {"stateMachineAliasArn": arn, "creationDate": moment(now)}
-
-    def _routing(self, routing: Any) -> Any:
-        if not 1 <= len(routing) <= 2 or sum(route["weight"] for route in routing) != 100:
-            raise ServiceError(
-                "ValidationException",
-                "A routing configuration needs one or two versions whose weights add up to 100",
-            )
-        for route in routing:
-            if (
-                self._journal.one("SELECT 1 FROM versions WHERE arn = ?", route["stateMachineVersionArn"])
-                is None
-            ):
-                raise ServiceError(
-                    "ResourceNotFound", f"Version does not exist: '{route['stateMachineVersionArn']}'"
-                )
-        if len({machine_part(route["stateMachineVersionArn"])[0] for route in routing}) > 1:
-            raise ServiceError("ValidationException", "The versions of an alias must be of one state machine")
-        return routing
-
-    def update_alias(self, context: RequestContext, params: Params) -> Params:
-        with self._journal.write():
-            row, now = self._alias(params["stateMachineAliasArn"]), self._clock()
-            routing = decode(row["routing"])
-            if "routingConfiguration" in params:
-                routing = self._routing(params["routingConfiguration"])
-            self._journal.run(
-                "UPDATE aliases SET routing = ?, description = ?, updated = ? WHERE arn = ?",
-                encode(routing), params.get("description", row["description"]), now, row["arn"],
-            )  # fmt: skip
-        return {"updateDate": moment(now)}
-
-    def describe_alias(self, context: RequestContext, params: Params) -> Params:
-        row = self._alias(params["stateMachineAliasArn"])
-        answer = {
-            "stateMachineAliasArn": row["arn"],
-            "name": row["name"],
-            "routingConfiguration": decode(row["routing"]),
-            "creationDate": moment(row["created"]),
-            "updateDate": moment(row["updated"]),
-        }
-        return answer | ({"description": row["description"]} if row["description"] else {})
-
-    def list_aliases(self, context: RequestContext, params: Params) -> Params:
-        arn, qualifier = machine_part(params["stateMachineArn"])
-        self.machine(arn)
-        rows = self._journal.all("SELECT * FROM aliases WHERE machine_arn = ? ORDER BY name", arn)
-        aliases = [
-            {"stateMachineAliasArn": row["arn"], "creationDate": moment(row["created"])}
-            for row in rows
-            if qualifier is None
-            or any(
-                route["stateMachineVersionArn"] == params["stateMachineArn"]
-                for route in decode(row["routing"])
-            )
-        ]
-        return page(params, f"aliases {params['stateMachineArn']}", aliases, "stateMachineAliases")
-
-    def delete_alias(self, context: RequestContext, params: Params) -> Params:
-        with self._journal.write():
-            row = self._alias(params["stateMachineAliasArn"])
-            self._journal.run("DELETE FROM aliases WHERE arn = ?", row["arn"])
-        return {}
-
-    def _alias(self, arn: str) -> sqlite3.Row:
-        machine_part(arn)
-        row = self._journal.one("SELECT * FROM aliases WHERE arn = ?", arn)
-        if row is None:
-            raise ServiceError(
-                "ResourceNotFound", f"Request references a resource that does not exist: '{arn}'"
-            )
-        return row
-
-    # ------------------------------------------------------------------------------------- tags
-
-    def tag(self, context: RequestContext, params: Params) -> Params:
-        arn = self._taggable(params["resourceArn"])
-        with self._journal.write():
-            self._put_tags(arn, params["tags"])
-        return {}
-
-    def untag(self, context: RequestContext, params: Params) -> Params:
-        arn = self._taggable(params["resourceArn"])
-        with self._journal.write():
-            for key in params["tagKeys"]:
-                self._journal.run("DELETE FROM tags WHERE arn = ? AND key = ?", arn, key)
-        return {}
-
-    def list_tags(self, context: RequestContext, params: Params) -> Params:
-        arn = self._taggable(params["resourceArn"])
-        rows = self._journal.all("SELECT key, value FROM tags WHERE arn = ? ORDER BY key", arn)
-        return {"tags": [{"key": row["key"], "value": row["value"]} for row in rows]}
-
-    def _taggable(self, arn: str) -> str:
-        kind, _ = parse_arn(arn, "stateMachine", "activity")
-        table = "machines" if kind == "stateMachine" else "activities"
-        if self._journal.one(f"SELECT 1 FROM {table} WHERE arn = ?", arn) is None:
-            raise ServiceError("ResourceNotFound", f"Resource not found: '{arn}'", resourceName=arn)
-        return arn
-
-    def _put_tags(self, arn: str, tags: Any) -> None:
+    def put_tags(self, arn: str, tags: Any) -> None:
+        """Add or change tags, inside a transaction; raises ServiceError (TooManyTags)."""
         for tag in tags:
             self._journal.run("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", arn, tag["key"], tag["value"])
         count = self._journal.one("SELECT COUNT(*) AS n FROM tags WHERE arn = ?", arn)
@@ -475,5 +290,5 @@ def _role(arn: Any) -> str:
     return arn
 
 
-def _no_machine(arn: str) -> ServiceError:
+def no_machine(arn: str) -> ServiceError:
     return ServiceError("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{arn}'")

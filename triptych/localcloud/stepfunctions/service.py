@@ -15,8 +15,10 @@ from triptych.localcloud.stepfunctions.executions_api import ExecutionsApi
 from triptych.localcloud.stepfunctions.facts import RUNNING
 from triptych.localcloud.stepfunctions.journal import Journal
 from triptych.localcloud.stepfunctions.machines_api import MachinesApi
+from triptych.localcloud.stepfunctions.tags_api import TagsApi
 from triptych.localcloud.stepfunctions.tasks import TaskRunner
 from triptych.localcloud.stepfunctions.tasks_api import POLL_SECONDS, TasksApi
+from triptych.localcloud.stepfunctions.versions_api import VersionsApi
 
 
 class StepFunctionsService:
@@ -49,9 +51,12 @@ class StepFunctionsService:
             listener=self._announce,
         )
         machines = MachinesApi(self._journal, tasks, arns, clock, entropy)
-        self._executions = ExecutionsApi(self._journal, self.engine, machines, arns, clock, entropy)
+        versions = VersionsApi(self._journal, machines, clock, entropy)
+        self._executions = ExecutionsApi(self._journal, self.engine, machines, versions, arns, clock, entropy)
         tokens = TasksApi(self._journal, self.engine, arns, clock, poll_seconds)
-        operations = {**machines.operations, **self._executions.operations, **tokens.operations}
+        operations: dict[str, Operation] = {}
+        for api in (machines, versions, TagsApi(self._journal, machines), self._executions, tokens):
+            operations |= api.operations
         self.operations: Mapping[str, Operation] = {
             name: _available(operation) for name, operation in operations.items()
         }
