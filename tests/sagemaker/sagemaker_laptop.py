@@ -6,6 +6,7 @@ import io
 import queue
 import tarfile
 import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,13 @@ class Laptop:
         """What the group's streams with the prefix hold."""
         events = self.cloud.logs.events(group, stream_prefix=prefix or None)
         return "\n".join(event.message for event in events)
+
+    def await_log(self, group: str, text: str, prefix: str = "") -> None:
+        """Return once the text is in the log: output arrives beside the job, not before its other effects."""
+        deadline = time.monotonic() + 30
+        while text not in self.log(group, prefix):
+            assert time.monotonic() < deadline, f"{text!r} never came in {group}"
+            time.sleep(0.02)
 
     def call(self, operation: str, **params: Any) -> dict[str, Any]:
         service = self.runtime if operation == "InvokeEndpoint" else self.sagemaker

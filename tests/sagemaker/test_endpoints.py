@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -310,7 +311,7 @@ def test_a_raising_script_is_a_server_error_and_the_next_request_is_answered(lap
     assert error.fields["OriginalStatusCode"] == 500
     assert "RuntimeError: bad day" in error.message
     assert invoke(laptop, "moody")["Body"] == b"fine"
-    assert "bad day" in laptop.log("/aws/sagemaker/Endpoints/moody")
+    laptop.await_log("/aws/sagemaker/Endpoints/moody", "bad day")
     laptop.call("DeleteEndpoint", EndpointName="moody")
 
 
@@ -319,16 +320,22 @@ def test_a_server_that_dies_is_replaced(laptop: Laptop) -> None:
     create_endpoint(laptop, "mortal", variant(model))
     first = int(invoke(laptop, "mortal")["Body"])
     os.kill(first, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            second = int(invoke(laptop, "mortal")["Body"])
-            break
-        except Exception:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    while Path(f"/proc/{first}").exists():
+        time.sleep(0.005)
+    second = int(invoke(laptop, "mortal")["Body"])
     assert second != first
     laptop.call("DeleteEndpoint", EndpointName="mortal")
+
+
+def test_a_server_that_dies_over_a_request_is_a_model_error(laptop: Laptop) -> None:
+    body = "\n    ".join(["if body.startswith('die'): os._exit(7)", "return 'alive'"])
+    model = create_model(laptop, "fragile", constant("fragile", predict=body))
+    create_endpoint(laptop, "fragile", variant(model))
+    error = laptop.refused("InvokeEndpoint", EndpointName="fragile", Body=b"die", ContentType="text/csv")
+    assert (error.code, error.fields["OriginalStatusCode"]) == ("ModelError", 500)
+    assert "went away" in error.message
+    assert invoke(laptop, "fragile")["Body"] == b"alive"
+    laptop.call("DeleteEndpoint", EndpointName="fragile")
 
 
 def test_captured_data(laptop: Laptop, model_uri: str) -> None:

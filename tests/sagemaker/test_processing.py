@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -137,10 +136,7 @@ def test_exit_message(laptop: Laptop) -> None:
 def test_stop(laptop: Laptop) -> None:
     script = "import time\nprint('at work', flush=True)\ntime.sleep(600)"
     laptop.call("CreateProcessingJob", **processing_params(laptop, "stopped-processing", script))
-    deadline = time.monotonic() + 30
-    while "at work" not in laptop.log("/aws/sagemaker/ProcessingJobs", "stopped-processing/"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    laptop.await_log("/aws/sagemaker/ProcessingJobs", "at work", "stopped-processing/")
     laptop.call("StopProcessingJob", ProcessingJobName="stopped-processing")
     assert laptop.end_of("stopped-processing")["ProcessingJobStatus"] == "Stopped"
 

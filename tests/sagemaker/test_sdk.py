@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from sagemaker_laptop import ROLE, XGBOOST, sample
 
 JSON = "application/json"
-pytestmark = pytest.mark.cloud
+pytestmark = [pytest.mark.cloud, pytest.mark.filterwarnings("ignore:.*SageMaker Python SDK v2")]
 
 TRAIN = """
 import argparse, os, pathlib
@@ -58,6 +60,15 @@ def session(local_cloud: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     return sdk.Session(boto_session=boto_session, default_bucket=bucket)
 
 
+def settled(describe: Callable[[], dict[str, Any]], member: str) -> dict[str, Any]:
+    """The description once its status is a last one; the SDK's own waiting polls every 5 to 30 seconds."""
+    deadline = time.monotonic() + 60
+    while (found := describe())[member] in ("InProgress", "Creating"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
 @pytest.fixture
 def train_uri(session: Any, tmp_path: Path) -> str:
     features, label = sample(300)
@@ -85,8 +96,8 @@ def test_script_mode_fit_deploy_predict(session: Any, train_uri: str, tmp_path: 
         metric_definitions=[{"Name": "train:auc", "Regex": "train-auc=([0-9.]+);"}],
         sagemaker_session=session,
     )
-    estimator.fit({"train": train_uri}, logs="None")
-    description = estimator.latest_training_job.describe()
+    estimator.fit({"train": train_uri}, wait=False)
+    description = settled(estimator.latest_training_job.describe, "TrainingJobStatus")
     assert description["TrainingJobStatus"] == "Completed"
     assert description["FinalMetricDataList"][0]["Value"] > 0.8
     model = XGBoostModel(
@@ -103,7 +114,11 @@ def test_script_mode_fit_deploy_predict(session: Any, train_uri: str, tmp_path: 
         endpoint_name="sdk-endpoint",
         serializer=CSVSerializer(),
         deserializer=JSONDeserializer(),
+        wait=False,
     )
+    client = session.sagemaker_client
+    served = settled(lambda: client.describe_endpoint(EndpointName="sdk-endpoint"), "EndpointStatus")
+    assert served["EndpointStatus"] == "InService", served.get("FailureReason")
     answer = predictor.predict([[2.0, -2.0, 0.0], [-2.0, 2.0, 0.0]])
     assert answer["late"] == [True, False]
     predictor.delete_endpoint()
@@ -163,9 +178,7 @@ def test_model_errors_and_packages_over_http(local_cloud: Any) -> None:
         EndpointConfigName="http-config", ProductionVariants=[variant | {"InstanceType": "ml.m5.large"}]
     )
     client.create_endpoint(EndpointName="http-endpoint", EndpointConfigName="http-config")
-    client.get_waiter("endpoint_in_service").wait(
-        EndpointName="http-endpoint", WaiterConfig={"Delay": 1, "MaxAttempts": 30}
-    )
+    settled(lambda: client.describe_endpoint(EndpointName="http-endpoint"), "EndpointStatus")
     answer = runtime.invoke_endpoint(
         EndpointName="http-endpoint",
         Body=b"[[1, 2, 3]]",

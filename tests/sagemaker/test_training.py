@@ -153,6 +153,19 @@ def test_metrics_are_read_from_the_output(laptop: Laptop) -> None:
     assert pushed == [1.0, 0.5, 0.333]
 
 
+def test_checkpoints_are_kept_and_restored(laptop: Laptop) -> None:
+    script = (
+        "import os, pathlib\nfolder = pathlib.Path(os.environ['CHECKPOINTS'])\n"
+        "found = folder / 'round'\nrounds = int(found.read_text()) if found.exists() else 0\n"
+        "print('found', rounds)\nfound.write_text(str(rounds + 5))"
+    )
+    config = {"S3Uri": "s3://data/checkpoints/run", "LocalPath": "/opt/ml/checkpoints"}
+    for name in ("checkpoint-first", "checkpoint-second"):
+        changes = {"CheckpointConfig": config, "Environment": {"CHECKPOINTS": "/opt/ml/checkpoints"}}
+        assert laptop.train_script(name, script, **changes)["TrainingJobStatus"] == "Completed"
+    assert laptop.cloud.store.get_bytes("data", "checkpoints/run/round") == b"10"
+
+
 @pytest.mark.parametrize("content_type", ["text/csv", "application/x-parquet", "text/libsvm"])
 def test_managed_xgboost_trains_on(
     laptop: Laptop, csv_channels: list[dict[str, Any]], content_type: str
@@ -289,7 +302,7 @@ def test_stop(laptop: Laptop, stubborn: bool, artefact: bool) -> None:
         else ENDLESS.replace("leave)", "lambda *_: None)").replace("600", "2") + "while True: time.sleep(1)"
     )
     laptop.train_script(name, script, wait=False)
-    wait_for_line(laptop, name, "training on")
+    laptop.await_log("/aws/sagemaker/TrainingJobs", "training on", f"{name}/")
     laptop.call("StopTrainingJob", TrainingJobName=name)
     assert laptop.call("DescribeTrainingJob", TrainingJobName=name)["TrainingJobStatus"] in (
         "Stopping",
@@ -299,15 +312,6 @@ def test_stop(laptop: Laptop, stubborn: bool, artefact: bool) -> None:
     assert job["TrainingJobStatus"] == job["SecondaryStatus"] == "Stopped"
     assert bool(laptop.cloud.store.list("data", f"models/{name}/output/model.tar.gz")) is artefact
     assert "rejected" in laptop.refused("StopTrainingJob", TrainingJobName=name).message
-
-
-def wait_for_line(laptop: Laptop, name: str, text: str) -> None:
-    import time
-
-    deadline = time.monotonic() + 30
-    while text not in laptop.log("/aws/sagemaker/TrainingJobs", f"{name}/"):
-        assert time.monotonic() < deadline, f"{name} never printed {text!r}"
-        time.sleep(0.02)
 
 
 def test_maximum_runtime_stops_the_job(laptop: Laptop) -> None:

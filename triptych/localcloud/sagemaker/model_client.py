@@ -50,21 +50,32 @@ class ModelClient:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{method} {target} HTTP/1.1\r\nHost: model\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
         message = head.encode("latin-1", "replace") + body
+        maybe_seen = False
         while True:
             try:
                 connection, fresh = self._idle.pop(), False
             except IndexError:
-                connection, fresh = self._connect(timeout_seconds), True
+                try:
+                    connection, fresh = self._connect(timeout_seconds), True
+                except OSError as error:
+                    reason = f"the model server does not listen: {error}"
+                    raise ServerGone(reason, sent=maybe_seen) from error
             try:
                 connection.settimeout(timeout_seconds)
                 response, keep = _exchange(connection, message)
             except TimeoutError:
                 connection.close()
                 raise ServerSlow(f"no answer within {timeout_seconds:g} seconds") from None
+            except BrokenPipeError:
+                connection.close()
+                if fresh:
+                    raise ServerGone("the connection was closed", sent=False) from None
+                continue
             except OSError as error:
                 connection.close()
                 if fresh:
                     raise ServerGone(str(error) or "the connection was closed", sent=True) from error
+                maybe_seen = True
                 continue
             if keep and not self._closed:
                 self._idle.append(connection)
@@ -83,9 +94,9 @@ class ModelClient:
         connection.settimeout(timeout_seconds)
         try:
             connection.connect(self._path)
-        except OSError as error:
+        except OSError:
             connection.close()
-            raise ServerGone(f"the model server does not listen: {error}", sent=False) from error
+            raise
         return connection
 
 

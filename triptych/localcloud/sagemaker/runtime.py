@@ -20,6 +20,8 @@ MAX_BODY_BYTES = 25 * 2**20
 """InvokeEndpoint's documented limit"""
 _INVOKE_SECONDS = 60.0
 _RESTORE_SECONDS = 60.0
+_ATTEMPTS = 20
+_UNTIL_DEATH_IS_KNOWN_SECONDS = 0.05
 
 
 class SageMakerRuntimeService:
@@ -93,24 +95,12 @@ class SageMakerRuntimeService:
         body: bytes,
         arrived: float,
     ) -> Params:
-        headers = _headers(params)
-        server = variant.choose()
-        server.in_flight += 1
-        sent = time.perf_counter()
-        try:
-            response = server.invoke(headers, body, _INVOKE_SECONDS)
-        except ServerGone as error:
-            raise self._model_error(live.name, server, 500, f"the model server went away: {error}") from error
-        except ServerSlow as error:
-            text = "Your invocation timed out while waiting for a response from container primary"
-            raise self._model_error(live.name, server, 0, f"{text} ({error})") from error
-        finally:
-            server.in_flight -= 1
-        answered = time.perf_counter()
+        server, response, model_seconds = self._exchange(live.name, variant, _headers(params), body)
+        overhead_seconds = time.perf_counter() - arrived - model_seconds
         capture = live.capture
         if capture is not None or endpoints.observers:
             invocation = _observed(
-                live.name, variant, params, body, response, sent - arrived, answered - sent
+                live.name, variant, params, body, response, overhead_seconds, model_seconds
             )
             if capture is not None:
                 capture.observe(invocation)
@@ -126,6 +116,35 @@ class SageMakerRuntimeService:
         }
         attributes = response.headers.get("x-amzn-sagemaker-custom-attributes")
         return answer | ({"CustomAttributes": attributes} if attributes else {})
+
+    def _exchange(
+        self, endpoint: str, variant: Variant, headers: dict[str, str], body: bytes
+    ) -> tuple[Server, ModelResponse, float]:
+        """The answer of one of the variant's servers, and its seconds.
+
+        A server that died before it saw the request is passed over: the request goes to another, or to its
+        replacement.
+        """
+        attempts = 0
+        while True:
+            server = variant.choose()
+            server.in_flight += 1
+            sent = time.perf_counter()
+            try:
+                response = server.invoke(headers, body, _INVOKE_SECONDS)
+            except ServerGone as error:
+                attempts += 1
+                if error.sent or attempts >= _ATTEMPTS:
+                    text = f"the model server went away: {error}"
+                    raise self._model_error(endpoint, server, 500, text) from error
+                time.sleep(_UNTIL_DEATH_IS_KNOWN_SECONDS)
+                continue
+            except ServerSlow as error:
+                text = "Your invocation timed out while waiting for a response from container primary"
+                raise self._model_error(endpoint, server, 0, f"{text} ({error})") from error
+            finally:
+                server.in_flight -= 1
+            return server, response, time.perf_counter() - sent
 
     def _model_error(self, endpoint: str, server: Server, status: int, text: str) -> ServiceError:
         group = f"{LOG_GROUP_PREFIX}{endpoint}"
