@@ -22,7 +22,7 @@ ALGORITHMS = (
     "xxhash3",
     "xxhash128",
 )
-"""What a client may send; those without an entry in ``_HASHERS`` are kept and given back, but not verified."""
+"""What a client may send; those that ``_HASHERS`` lacks are kept and given back, but not verified."""
 
 _POLYNOMIALS = {
     "crc32": (32, 0xEDB88320),
@@ -102,7 +102,7 @@ class _Lane:
 
 
 def composite(algorithm: str, parts: Sequence[str]) -> str | None:
-    """The checksum of the parts' checksums, as ``<base64>-<parts>``; None where it cannot be computed here."""
+    """The checksum of the parts' checksums, ``<base64>-<parts>``; None where it cannot be computed here."""
     if algorithm not in _HASHERS:
         return None
     hasher = _HASHERS[algorithm]()

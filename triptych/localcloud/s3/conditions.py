@@ -18,7 +18,7 @@ class NotModified(Exception):
 
 
 def check_read(record: ObjectRecord, headers: Mapping[str, str], prefix: str = "if-") -> None:
-    """Raises PreconditionFailed, or NotModified. ``prefix`` is ``x-amz-copy-source-if-`` for a copy's source."""
+    """Raises PreconditionFailed, NotModified. ``prefix`` is ``x-amz-copy-source-if-`` for a copy's source."""
     match = headers.get(f"{prefix}match")
     none_match = headers.get(f"{prefix}none-match")
     unmodified = _date(headers.get(f"{prefix}unmodified-since"))
@@ -37,7 +37,7 @@ def check_read(record: ObjectRecord, headers: Mapping[str, str], prefix: str = "
 
 
 def check_write(current: ObjectRecord | None, headers: Mapping[str, str]) -> None:
-    """``If-None-Match: *`` and ``If-Match`` of a write; raises PreconditionFailed, NoSuchKey, NotImplemented."""
+    """``If-None-Match: *`` and ``If-Match`` of a write: PreconditionFailed, NoSuchKey, NotImplemented."""
     none_match = headers.get("if-none-match")
     match = headers.get("if-match")
     if none_match is not None:

@@ -57,8 +57,8 @@ class FileArea:
         """Where the current version of ``key`` goes; its folder exists.
 
         ``owned`` is where it stands now. The key itself is the path wherever that can be: not where it is no
-        path at all, where another object's file or folder is in the way (``a`` and ``a/b``), or where the file
-        system takes two keys for one name (upper and lower case on macOS).
+        path at all, where another object's file or folder is in the way (``a`` and ``a/b``), or where the
+        file system takes two keys for one name (upper and lower case on macOS).
         """
         natural = natural_path(key)
         if natural is not None:
@@ -86,10 +86,10 @@ class FileArea:
             shutil.copyfile(self.absolute(source), self.absolute(target))
 
     def move(self, source: str, target: str) -> None:
-        """Replace ``target`` by ``source``; nothing to do when ``source`` is gone (it has been done before)."""
+        """Replace ``target`` by ``source``; when ``source`` is gone it has been done before."""
         with suppress(FileNotFoundError):
             os.replace(self.absolute(source), self.absolute(target))
-            # Two names of one file stay as they are when one is renamed to the other: an object copied to itself.
+            # An object copied to itself: renaming one name of a file to another of its names does nothing.
             os.unlink(self.absolute(source))
 
     def remove(self, relative: str) -> None:
@@ -166,6 +166,7 @@ def storage_errors(root: Path) -> Iterator[None]:
             raise
         raise ServiceError(
             "InsufficientStorage",
-            f"The disk that holds {root} is full; nothing was stored. Free some space and send the request again.",
+            f"The disk that holds {root} is full; nothing was stored. "
+            "Free some space and send the request again.",
             507,
         ) from error

@@ -21,7 +21,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class S3Request:
-    """``bucket`` and ``key`` decoded; of repeated names in ``query`` the last; ``headers`` by lower-case name."""
+    """``bucket`` and ``key`` decoded; the last of repeated names in ``query``; lower-case ``headers``."""
 
     method: str
     bucket: str

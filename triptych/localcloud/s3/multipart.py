@@ -138,7 +138,8 @@ class MultipartOperations:
         if stated_size is not None and stated_size != str(size):
             raise ServiceError(
                 "InvalidRequest",
-                f"The provided 'x-amz-mp-object-size' header value {stated_size} does not match what was computed: {size}",
+                f"The provided 'x-amz-mp-object-size' header value {stated_size} does not match what was "
+                f"computed: {size}",
             )
         checksums, kind = _checksums(upload, parts, request.headers)
         digest = hashlib.md5(b"".join(bytes.fromhex(part.etag) for part in parts), usedforsecurity=False)
@@ -275,7 +276,7 @@ def _check_parts(parts: Sequence[Part], elements: Sequence[Element]) -> None:
             if stated and stated != value:
                 raise ServiceError(
                     "InvalidPart",
-                    f"The {name.upper()} given for part {part.number} is not that of the part that was uploaded.",
+                    f"The {name.upper()} given for part {part.number} is not that of the uploaded part.",
                     PartNumber=str(part.number),
                 )
 

@@ -143,8 +143,9 @@ class ObjectOperations:
         if same and directive == "COPY" and "x-amz-storage-class" not in headers:
             raise ServiceError(
                 "InvalidRequest",
-                "This copy request is illegal because it is trying to copy an object to itself without changing "
-                "the object's metadata, storage class, website redirect location or encryption attributes.",
+                "This copy request is illegal because it is trying to copy an object to itself without "
+                "changing the object's metadata, storage class, website redirect location or encryption "
+                "attributes.",
             )
         wanted = request_attributes(headers)
         attributes = wanted if directive == "REPLACE" else source.attributes

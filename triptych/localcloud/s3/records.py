@@ -16,7 +16,7 @@ DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 
 @dataclass(frozen=True)
 class NotificationTarget:
-    """A Lambda function, queue or topic that is told of ``events``, by S3's names (``s3:ObjectCreated:*``)."""
+    """A Lambda function, queue or topic that is told of ``events`` (``s3:ObjectCreated:*`` and the like)."""
 
     identity: str
     arn: str

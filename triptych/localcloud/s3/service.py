@@ -1,7 +1,7 @@
 """S3's HTTP face: which operation a request is, who answers it, and errors as S3's XML.
 
-Object operations, listings, versioning and the buckets themselves are ours; every other subresource of a bucket
-(policy, encryption, lifecycle …) is moto's, where buckets of the same names are kept.
+Object operations, listings, versioning and the buckets themselves are ours; every other subresource of a
+bucket (policy, encryption, lifecycle …) is moto's, where buckets of the same names are kept.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from uuid import uuid4
 from triptych.localcloud.cloud import Cloud
 from triptych.localcloud.s3.bodies import Body
 from triptych.localcloud.s3.buckets import BucketOperations
+from triptych.localcloud.s3.delivery import NotificationDelivery
 from triptych.localcloud.s3.http import FileSpan, Response, S3Request
 from triptych.localcloud.s3.multipart import MultipartOperations
 from triptych.localcloud.s3.notifications import notifications_of
@@ -42,6 +43,7 @@ class S3Service:
 
     def __init__(self, cloud: Cloud) -> None:
         self._store = cloud.store
+        self._delivery = NotificationDelivery(cloud)
         self._buckets = BucketOperations(cloud.store, cloud.settings.region)
         self._objects = ObjectOperations(cloud.store)
         self._multipart = MultipartOperations(cloud.store)
@@ -76,10 +78,12 @@ class S3Service:
         }
 
     def start(self) -> None:
-        """The store recovered when it was opened."""
+        """Begin to tell buckets' targets of changes; the store recovered when it was opened."""
+        self._delivery.start()
 
     def stop(self) -> None:
-        """Nothing runs here."""
+        """Tell what is still to be told."""
+        self._delivery.stop()
 
     def wsgi(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one request."""

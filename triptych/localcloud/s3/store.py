@@ -56,8 +56,8 @@ _HASH_IN_PARALLEL_BYTES = 4 << 20
 class ObjectStore:
     """Buckets and objects of one home folder.
 
-    Changes of buckets with EventBridge notifications are published on the bus as ``ServiceEvent``; ``on_change``
-    hears of all of them: the kind (``Created``, ``Deleted``), the object, and S3's reason.
+    Changes of buckets with EventBridge notifications are published on the bus as ``ServiceEvent``;
+    ``on_change`` hears of all of them: the kind (``Created``, ``Deleted``), the object, and S3's reason.
     """
 
     def __init__(self, home: Home, bus: Bus) -> None:
@@ -196,8 +196,8 @@ class ObjectStore:
             except FileNotFoundError as error:
                 raise ServiceError(
                     "InternalError",
-                    f"The file of s3://{bucket}/{key} is missing: {record.path}. It was removed from the home "
-                    "folder behind the store's back; upload the object again.",
+                    f"The file of s3://{bucket}/{key} is missing: {record.path}. It was removed from the "
+                    "home folder behind the store's back; upload the object again.",
                     500,
                 ) from error
 

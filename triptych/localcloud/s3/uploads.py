@@ -60,8 +60,8 @@ class Uploads:
         if row is None or row["bucket"] != bucket or row["key"] != key:
             raise ServiceError(
                 "NoSuchUpload",
-                "The specified upload does not exist. The upload ID may be invalid, or the upload may have been "
-                "aborted or completed.",
+                "The specified upload does not exist. The upload ID may be invalid, or the upload may have "
+                "been aborted or completed.",
                 404,
                 UploadId=upload_id,
             )
@@ -131,7 +131,8 @@ class Uploads:
         if numbers != sorted(set(numbers)):
             raise ServiceError(
                 "InvalidPartOrder",
-                "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
+                "The list of parts was not in ascending order. The parts list must be specified in order by "
+                "part number.",
             )
         have = {part.number: part for part in self.parts(upload)}
         chosen = []
@@ -140,8 +141,8 @@ class Uploads:
             if part is None or part.etag != etag.strip('"'):
                 raise ServiceError(
                     "InvalidPart",
-                    "One or more of the specified parts could not be found. The part may not have been uploaded, or the "
-                    "specified entity tag may not match the part's entity tag.",
+                    "One or more of the specified parts could not be found. The part may not have been "
+                    "uploaded, or the specified entity tag may not match the part's entity tag.",
                     UploadId=upload.upload_id,
                     PartNumber=str(number),
                     ETag=etag,
