@@ -61,26 +61,25 @@ class Worker:
         self._how: JobExit | None = None
         self._output_ended = threading.Condition()
         self._markers: set[str] = set()
-        self._channel, theirs = socket.socketpair()
         task_root = code.function(function.code)
         layers = [path for layer in function.layers for path in code.layer(layer)]
-        self._process = cloud.jobs.start(
-            JobSpec(
-                name=f"lambda {function.name}",
-                pool="lambda",
-                entry=FunctionEntry(
-                    "triptych.localcloud.awslambda.worker:serve", {"handler": function.handler}
-                ),
-                env=_environment(cloud, function, str(task_root), self.log_stream),
-                cwd=task_root,
-                python_path=(str(task_root), *layers),
-                memory_limit_bytes=function.memory_mb << 20,
-                channel=theirs,
-            ),
-            None,
-            self._on_exit,
-            on_lines=self._on_lines,
+        self._channel, theirs = socket.socketpair()
+        spec = JobSpec(
+            name=f"lambda {function.name}",
+            pool="lambda",
+            entry=FunctionEntry("triptych.localcloud.awslambda.worker:serve", {"handler": function.handler}),
+            env=_environment(cloud, function, str(task_root), self.log_stream),
+            cwd=task_root,
+            python_path=(str(task_root), *layers),
+            memory_limit_bytes=function.memory_mb << 20,
+            channel=theirs,
         )
+        try:
+            self._process = cloud.jobs.start(spec, None, self._on_exit, on_lines=self._on_lines)
+        except BaseException:
+            self._channel.close()
+            theirs.close()
+            raise
 
     @property
     def alive(self) -> bool:
