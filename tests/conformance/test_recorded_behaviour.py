@@ -1,4 +1,4 @@
-"""Behaviour recorded on AWS, replayed; the recordings lie beside the checkout and are never copied into it."""
+"""Behaviour recorded on AWS, replayed; the recordings lie beside the checkout, never in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def test_recorded_behaviour(tmp_path: Path) -> None:
     try:
         run = subprocess.run(
             [
-                sys.executable, str(RECORDINGS / "compare.py"), str(RECORDINGS / "asl"), "--endpoint", endpoint.url,
+                sys.executable, str(RECORDINGS / "compare.py"), str(RECORDINGS / "asl"), "--endpoint",
+                endpoint.url,
                 "--jobs", "4", "--quiet", "--json", str(report),
             ],
             capture_output=True, text=True, timeout=120,

@@ -49,7 +49,7 @@ class FakeTasks:
             raise UnknownResource()
 
     def start(self, request: TaskRequest, sink: TaskSink) -> None:
-        # Noted after the behaviour: who waits for a start may then rely on what the behaviour has told the engine.
+        # Noted after the behaviour: who waits for a start may rely on what it has told the engine.
         try:
             behaviour = self.behaviours.get(request.resource.rpartition(":")[2])
             if behaviour is not None:

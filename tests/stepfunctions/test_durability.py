@@ -1,4 +1,4 @@
-"""Restarts, kill -9, and a journal that cannot be written: nothing acknowledged is lost, nothing runs twice."""
+"""Restarts, kill -9, a journal that cannot be written: nothing acknowledged is lost, nothing runs twice."""
 
 from __future__ import annotations
 

@@ -105,12 +105,15 @@ def test_random_numbers_and_uuids(sfn: Harness) -> None:
         (
             {"Parameters": {"x.$": "States.Format('{}', $.no)"}},
             "States.Runtime",
-            "The function 'States.Format('{}', $.no)' had the following error: The JsonPath argument for the field "
+            "The function 'States.Format('{}', $.no)' had the following error: The JsonPath argument "
+            "for the field "
             "'$.no' could not be found in the input '{\"a\":1}'",
         ),
         ({"Parameters": {"x.$": "States.ArrayLength($.a)"}}, "States.IntrinsicFailure", "expected an array"),
-        ({"Parameters": {"x.$": "States.ArrayRange(0, 5000, 1)"}}, "States.IntrinsicFailure", "more than 1000"),
-        ({"Result": 1, "ResultPath": "$.a.b"}, "States.ResultPathMatchFailure", "Unable to apply ReferencePath"),
+        ({"Parameters": {"x.$": "States.ArrayRange(0, 5000, 1)"}}, "States.IntrinsicFailure",
+         "more than 1000"),
+        ({"Result": 1, "ResultPath": "$.a.b"}, "States.ResultPathMatchFailure",
+         "Unable to apply ReferencePath"),
         ({"Parameters": {"x.$": "$unknown"}}, "States.Runtime", "has not been assigned"),
     ],
 )  # fmt: skip
@@ -342,7 +345,8 @@ def test_an_endless_loop_ends_with_its_history(sfn: Harness) -> None:
     ("definition", "message"),
     [
         ("{", "INVALID_JSON_DESCRIPTION"),
-        ({"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"}}}, "MISSING_TRANSITION_TARGET: Missing 'Next' target: B"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"}}},
+         "MISSING_TRANSITION_TARGET: Missing 'Next' target: B"),
         ({"StartAt": "X", "States": {"A": PASS}}, "Missing 'Next' target: X at /StartAt"),
         ({"StartAt": "A", "States": {"A": PASS, "B": PASS}}, 'State "B" is not reachable. at /States/B'),
         ({"StartAt": "A", "States": {"A": {"Type": "Pass"}}}, "'Next' or 'End'"),
@@ -350,13 +354,18 @@ def test_an_endless_loop_ends_with_its_history(sfn: Harness) -> None:
         ({"StartAt": "A", "States": {"A": {**PASS, "Foo": 1}}}, "Field is not supported at /States/A/Foo"),
         ({"StartAt": "A", "States": {"A": {**PASS, "InputPath": "nope"}}}, "/States/A/InputPath"),
         ({"StartAt": "A", "States": {"A": {**PASS, "ResultPath": "$.a[*]"}}}, "Reference Path"),
-        ({"StartAt": "A", "States": {"A": {**PASS, "Parameters": {"x.$": "States.Nope()"}}}}, "valid intrinsic function call at /States/A/Parameters"),
-        ({"StartAt": "A", "States": {"A": {"Type": "Task", "End": True}}}, "'Resource' is required but was missing at /States/A"),
-        ({"StartAt": "A", "States": {"A": {"Type": "Task", "Resource": "arn:x", "End": True}}}, "is not recognized"),
+        ({"StartAt": "A", "States": {"A": {**PASS, "Parameters": {"x.$": "States.Nope()"}}}},
+         "valid intrinsic function call at /States/A/Parameters"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Task", "End": True}}},
+         "'Resource' is required but was missing at /States/A"),
+        ({"StartAt": "A", "States": {"A": {"Type": "Task", "Resource": "arn:x", "End": True}}},
+         "is not recognized"),
         ({"StartAt": "A", "States": {"A": {"Type": "Choice", "Choices": []}}}, "/States/A/Choices"),
         ({"StartAt": "A", "States": {"A": {"Type": "Wait", "End": True}}}, "Exactly one of"),
-        ({"StartAt": "A", "QueryLanguage": "JSONata", "States": {"A": {**PASS, "Output": "{% ( %}"}}}, "Invalid JSONata"),
-        ({"StartAt": "A", "QueryLanguage": "JSONata", "States": {"A": {**PASS, "InputPath": "$"}}}, "not supported by JSONata"),
+        ({"StartAt": "A", "QueryLanguage": "JSONata", "States": {"A": {**PASS, "Output": "{% ( %}"}}},
+         "Invalid JSONata"),
+        ({"StartAt": "A", "QueryLanguage": "JSONata", "States": {"A": {**PASS, "InputPath": "$"}}},
+         "not supported by JSONata"),
     ],
     ids=lambda part: None if isinstance(part, str) else json.dumps(part)[:50],
 )  # fmt: skip

@@ -68,8 +68,9 @@ def test_again_and_again_with_fresh_retries(sfn: Harness) -> None:
         assert sfn.wait(execution)["redriveCount"] == round_ - 1
         sfn.call("RedriveExecution", executionArn=execution)
     assert sfn.call("DescribeExecution", executionArn=execution)["status"] == "RUNNING"
-    assert sfn.call("ListExecutions", stateMachineArn=execution.replace("execution", "stateMachine").rsplit(":", 1)[0],
-                    redriveFilter="REDRIVEN")["executions"][0]["redriveCount"] == 3  # fmt: skip
+    arn = sfn.call("DescribeExecution", executionArn=execution)["stateMachineArn"]
+    listed = sfn.call("ListExecutions", stateMachineArn=arn, redriveFilter="REDRIVEN")["executions"]
+    assert [each["redriveCount"] for each in listed] == [3]
 
 
 @pytest.mark.parametrize("kind", ["Parallel", "Map"])

@@ -73,8 +73,8 @@ def test_history_of_a_job(sfn: Harness) -> None:
     sfn.wait(execution)
     events = sfn.history(execution)
     assert [event["type"] for event in events] == [
-        "ExecutionStarted", "TaskStateEntered", "TaskScheduled", "TaskStarted", "TaskSubmitted", "TaskSucceeded",
-        "TaskStateExited", "ExecutionSucceeded",
+        "ExecutionStarted", "TaskStateEntered", "TaskScheduled", "TaskStarted", "TaskSubmitted",
+        "TaskSucceeded", "TaskStateExited", "ExecutionSucceeded",
     ]  # fmt: skip
     assert events[2]["taskScheduledEventDetails"] == {
         "resourceType": "glue",

@@ -102,7 +102,7 @@ class Branching(TaskCalls):
 
         self.guard(join.owner, finish)
 
-    # ------------------------------------------------------------------------------------- stopping, redriving
+    # --------------------------------------------------------------------- stopping, redriving
 
     def _cancel_below(self, branch: Branch, record: bool) -> None:
         """Stop what a branch waits for; ``record`` writes the Aborted events of a sibling that failed."""

@@ -1,8 +1,8 @@
 """The durable engine: one thread owns every execution; what happens is journalled, and then takes effect.
 
-Requests, task answers and timers become commands in a queue. The engine's thread takes what has gathered, runs
-the interpreters, commits all of it in one transaction, and only then starts tasks, answers callers and tells the
-bus.
+Requests, task answers and timers become commands in a queue. The engine's thread takes what has gathered,
+runs the interpreters, commits all of it in one transaction, and only then starts tasks, answers callers and
+tells the bus.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ Listener = Callable[[Finished], None]
 
 
 class Engine(Recovery):
-    """Runs executions. Public methods may be called from any thread; what changes something waits for the commit.
+    """Runs executions. Methods may be called from any thread; what changes something waits for the commit.
 
     ``listener`` is called in the engine's thread after each start and end; it must be quick.
     """
@@ -138,7 +138,9 @@ class Engine(Recovery):
     # ------------------------------------------------------------------------------------- requests
 
     def begin(self, new: NewExecution, value: Any, *, kept: bool = True) -> Future[Interpreter]:
-        """Start an execution; returns when its start is kept. The future is for those who wait for its end."""
+        """Start an execution; returns when its start is kept. The future is for those who wait for its
+        end.
+        """
         ended: Future[Interpreter] = Future()
         self.call(lambda: self._begin(new, value, kept, ended))
         return ended
@@ -173,7 +175,9 @@ class Engine(Recovery):
         return command.future.result()
 
     def post(self, action: Callable[[], Any]) -> None:
-        """Run an action in the engine's thread some time; it survives a journal that cannot be written for a while."""
+        """Run an action in the engine's thread some time; it survives a journal that cannot be written for
+        a while.
+        """
         self._enqueue(Command(action, None))
 
     def _enqueue(self, command: Command) -> None:
@@ -277,7 +281,7 @@ class Engine(Recovery):
         timer.daemon = True
         timer.start()
 
-    # ------------------------------------------------------------------------------------- within a transaction
+    # --------------------------------------------------------------------- within a transaction
 
     def _begin(
         self, new: NewExecution, value: Any, kept: bool = True, ended: Future[Interpreter] | None = None

@@ -109,7 +109,8 @@ class ExecutionsApi:
         if size_bytes(text) > MAX_PAYLOAD_BYTES:
             raise ServiceError(
                 "InvalidExecutionInput",
-                f"Invalid State Machine Execution Input: 'The input is larger than {MAX_PAYLOAD_BYTES} bytes'",
+                f"Invalid State Machine Execution Input: 'The input is larger than {MAX_PAYLOAD_BYTES} "
+                "bytes'",
             )
         try:
             value = decode(text)
@@ -122,7 +123,8 @@ class ExecutionsApi:
             arn = self._arns.of("express", f"{row['name']}:{name}:{uuid_text(self._entropy)}")
         new = NewExecution(
             arn, name, row["arn"], row["name"], row["type"], revision, (),
-            self._machines.revision(revision)["role_arn"], text, self._clock(), self._entropy.getrandbits(120),
+            self._machines.revision(revision)["role_arn"], text, self._clock(),
+            self._entropy.getrandbits(120),
             version_arn, alias_arn, params.get("traceHeader"),
         )  # fmt: skip
         return row, new, value
@@ -340,7 +342,8 @@ class ExecutionsApi:
                 **items, "total": planned["items"], "resultsWritten": items["succeeded"] * written, **more,
             },
             "executionCounts": {
-                **executions, "total": planned["n"], "resultsWritten": executions["succeeded"] * written, **more,
+                **executions, "total": planned["n"], "resultsWritten": executions["succeeded"] * written,
+                **more,
             },
             "redriveCount": run["redrive_count"],
         }  # fmt: skip

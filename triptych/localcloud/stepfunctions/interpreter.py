@@ -17,7 +17,8 @@ from triptych.localcloud.stepfunctions.failures import StateFailure
 class Interpreter(Branching):
     """One execution. Feed it with ``begin`` once, then with the other public methods as things happen.
 
-    After each call the caller takes ``events`` (new ones, in order) and ``effects`` (to be carried out once the
+    After each call the caller takes ``events`` (new ones,
+    in order) and ``effects`` (to be carried out once the
     events are kept) and empties both lists.
     """
 

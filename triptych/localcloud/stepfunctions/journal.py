@@ -1,7 +1,7 @@
 """Everything the engine keeps, in one SQLite database.
 
-An execution is its start and the inputs that followed (timers that fired, what tasks answered, stop, redrive):
-running them again through the interpreter gives its state. History events are kept beside them, for reading.
+An execution is its start and the inputs that followed (timers that fired, what tasks answered, stop, redrive).
+Running them again through the interpreter gives its state. History events are kept beside them, for reading.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ CREATE TABLE IF NOT EXISTS versions (
 );
 CREATE TABLE IF NOT EXISTS version_numbers (machine_arn TEXT PRIMARY KEY, last INTEGER);
 CREATE TABLE IF NOT EXISTS aliases (
-    arn TEXT PRIMARY KEY, machine_arn TEXT, name TEXT, description TEXT, routing TEXT, created REAL, updated REAL
+    arn TEXT PRIMARY KEY, machine_arn TEXT, name TEXT, description TEXT, routing TEXT, created REAL,
+    updated REAL
 );
 CREATE TABLE IF NOT EXISTS activities (arn TEXT PRIMARY KEY, name TEXT, created REAL);
 CREATE TABLE IF NOT EXISTS tags (arn TEXT, key TEXT, value TEXT, PRIMARY KEY (arn, key));
 CREATE TABLE IF NOT EXISTS executions (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, arn TEXT UNIQUE, name TEXT, machine_arn TEXT, machine_name TEXT,
-    type TEXT, revision INTEGER, pointer TEXT, role_arn TEXT, status TEXT, input TEXT, output TEXT, error TEXT,
+    type TEXT, revision INTEGER, pointer TEXT, role_arn TEXT, status TEXT, input TEXT, output TEXT,
+    error TEXT,
     cause TEXT, start REAL, stop REAL, seed TEXT, redrive_count INTEGER DEFAULT 0, redrive_time REAL,
     version_arn TEXT, alias_arn TEXT, trace_header TEXT, map_run_arn TEXT, item_index INTEGER,
     item_count INTEGER, last_event INTEGER DEFAULT 0
@@ -53,7 +55,8 @@ CREATE TABLE IF NOT EXISTS history (
 CREATE TABLE IF NOT EXISTS map_runs (
     arn TEXT PRIMARY KEY, execution INTEGER, execution_arn TEXT, join_key INTEGER, label TEXT, pointer TEXT,
     express INTEGER, status TEXT, start REAL, stop REAL, max_concurrency INTEGER, tolerated_count INTEGER,
-    tolerated_percentage REAL, writer TEXT, redrive_count INTEGER DEFAULT 0, redrive_time REAL, results_written INTEGER
+    tolerated_percentage REAL, writer TEXT, redrive_count INTEGER DEFAULT 0, redrive_time REAL,
+    results_written INTEGER
 );
 CREATE TABLE IF NOT EXISTS map_items (
     map_run TEXT, item_index INTEGER, input TEXT, items INTEGER, PRIMARY KEY (map_run, item_index)
@@ -120,11 +123,14 @@ class Journal:
     def add_execution(self, new: NewExecution) -> int:
         """Insert a running execution; returns its sequence number."""
         cursor = self.run(
-            "INSERT INTO executions (arn, name, machine_arn, machine_name, type, revision, pointer, role_arn, status,"
+            "INSERT INTO executions (arn, name, machine_arn, machine_name, type, revision, pointer, "
+            "role_arn, status,"
             " input, start, seed, version_arn, alias_arn, trace_header, map_run_arn, item_index, item_count)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'RUNNING', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            new.arn, new.name, new.machine_arn, new.machine_name, new.type, new.revision, encode(list(new.pointer)),
-            new.role_arn, new.input, new.start, str(new.seed), new.version_arn, new.alias_arn, new.trace_header,
+            new.arn, new.name, new.machine_arn, new.machine_name, new.type, new.revision,
+            encode(list(new.pointer)),
+            new.role_arn, new.input, new.start, str(new.seed), new.version_arn, new.alias_arn,
+            new.trace_header,
             new.map_run_arn, new.item_index, new.item_count,
         )  # fmt: skip
         assert cursor.lastrowid is not None

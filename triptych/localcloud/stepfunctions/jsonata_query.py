@@ -1,4 +1,4 @@
-"""JSONata expressions (``{% … %}``) as Step Functions evaluates them: its bindings, functions and error texts."""
+"""JSONata expressions (``{% … %}``) as Step Functions evaluates them: bindings, functions, error texts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """JSONPath in the dialect of Step Functions (Jayway's): compiled once, evaluated many times.
 
-A *definite* path (only names and single indexes) has one value or fails; an *indefinite* one (wildcards, slices,
-filters, unions, deep scans) has the list of what it finds, which may be empty.
+A *definite* path (only names and single indexes) has one value or fails; an *indefinite* one (wildcards,
+slices, filters, unions, deep scans) has the list of what it finds, which may be empty.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class JsonPath:
             return f"Missing property in path {_render(keys[: position + 1])}"
         if isinstance(key, str) and not isinstance(value, dict):
             return (
-                f"Expected to find an object with property ['{key}'] in path {_render(keys[:position])} but found "
+                f"Expected to find an object with property ['{key}'] in path {_render(keys[:position])} "
+                "but found "
                 f"'{_java_type(value)}'. This is not a json object according to the JsonProvider: "
                 "'com.jayway.jsonpath.spi.json.JsonSmartJsonProvider'."
             )

@@ -105,7 +105,8 @@ class MachinesApi:
         if not any(name in params for name in changes):
             raise ServiceError(
                 "MissingRequiredParameter",
-                "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration must be "
+                "Either the definition, the role ARN, the LoggingConfiguration, or the "
+                "TracingConfiguration must be "
                 "specified",
             )
         row = self.machine(arn)
@@ -210,7 +211,8 @@ class MachinesApi:
 
     def _resource_problem(self, resource: str) -> str | None:
         unknown = (
-            f"The resource provided {resource} is not recognized. The value is not a valid resource ARN, or the "
+            f"The resource provided {resource} is not recognized. The value is not a valid resource "
+            "ARN, or the "
             "resource is not available in this region."
         )
         if not is_resource(resource):
@@ -251,7 +253,8 @@ class MachinesApi:
 
     def _add_revision(self, arn: str, definition: str, role_arn: str, now: float, revision_id: str) -> int:
         cursor = self._journal.run(
-            "INSERT INTO revisions (machine_arn, revision_id, definition, role_arn, created) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO revisions (machine_arn, revision_id, definition, role_arn, created) VALUES "
+            "(?, ?, ?, ?, ?)",
             arn, revision_id, definition, role_arn, now,
         )  # fmt: skip
         assert cursor.lastrowid is not None

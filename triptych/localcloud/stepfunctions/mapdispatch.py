@@ -78,7 +78,8 @@ class MapDispatch:
 
     def create_map_run(self, seq: int, execution_arn: str, effect: StartMapRun) -> None:
         self.journal.run(
-            "INSERT INTO map_runs (arn, execution, execution_arn, join_key, label, pointer, express, status, start,"
+            "INSERT INTO map_runs (arn, execution, execution_arn, join_key, label, pointer, express, "
+            "status, start,"
             " max_concurrency, tolerated_count, tolerated_percentage, writer)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 'RUNNING', ?, ?, ?, ?, ?)",
             effect.map_run_arn, seq, execution_arn, effect.key, effect.label, encode(list(effect.pointer)),
@@ -116,7 +117,8 @@ class MapDispatch:
 
     def _start_child(self, run: MapRun, index: int) -> None:
         row = self.journal.one(
-            "SELECT r.pointer, e.machine_arn, e.machine_name, e.revision, e.role_arn, e.pointer AS parent, i.input,"
+            "SELECT r.pointer, e.machine_arn, e.machine_name, e.revision, e.role_arn, e.pointer AS "
+            "parent, i.input,"
             " i.items FROM map_runs r JOIN executions e ON e.seq = r.execution"
             " JOIN map_items i ON i.map_run = r.arn AND i.item_index = ? WHERE r.arn = ?",
             index, run.arn,
@@ -189,7 +191,8 @@ class MapDispatch:
             )
             return
         rows = self.journal.all(
-            "SELECT status, output, error, cause FROM executions WHERE map_run_arn = ? AND item_index IS NOT NULL"
+            "SELECT status, output, error, cause FROM executions WHERE map_run_arn = ? AND item_index "
+            "IS NOT NULL"
             " ORDER BY item_index",
             run.arn,
         )
@@ -221,7 +224,8 @@ class MapDispatch:
             try:
                 children = self.children(run.arn)
                 request = ResultsRequest(
-                    run.execution_arn, self.region, self.account_id, role_arn, run.arn, writer["bucket"] or "",
+                    run.execution_arn, self.region, self.account_id, role_arn, run.arn,
+                    writer["bucket"] or "",
                     writer["prefix"] or "", writer["config"], *children,
                 )  # fmt: skip
                 details = self.tasks.write_results(request)
@@ -283,14 +287,16 @@ class MapDispatch:
     def redrive_map_run(self, map_run_arn: str) -> None:
         """The parent is redriven: run again what did not succeed, and what never began."""
         self.journal.run(
-            "UPDATE map_runs SET status = 'RUNNING', stop = NULL, redrive_count = redrive_count + 1, redrive_time = ?"
+            "UPDATE map_runs SET status = 'RUNNING', stop = NULL, redrive_count = redrive_count + 1, "
+            "redrive_time = ?"
             " WHERE arn = ?",
             self.clock(), map_run_arn,
         )  # fmt: skip
         run = self._rebuilt(map_run_arn)
         run.failed = run.failed_items = 0
         for row in self.journal.all(
-            "SELECT arn, item_index, status, type FROM executions WHERE map_run_arn = ? AND item_index IS NOT NULL",
+            "SELECT arn, item_index, status, type FROM executions WHERE map_run_arn = ? AND item_index "
+            "IS NOT NULL",
             map_run_arn,
         ):
             if row["status"] not in (SUCCEEDED, RUNNING):
@@ -315,8 +321,10 @@ class MapDispatch:
             )
         ]
         run = MapRun(
-            row["arn"], row["execution_arn"], row["join_key"], row["label"], bool(row["express"]), len(counts),
-            row["max_concurrency"], row["tolerated_count"], row["tolerated_percentage"], decode(row["writer"]),
+            row["arn"], row["execution_arn"], row["join_key"], row["label"], bool(row["express"]),
+            len(counts),
+            row["max_concurrency"], row["tolerated_count"], row["tolerated_percentage"],
+            decode(row["writer"]),
             item_counts=counts,
         )  # fmt: skip
         for child in self.journal.all(

@@ -182,7 +182,8 @@ class Mapper:
             }
         self.effects.append(
             StartMapRun(
-                join.key, join.map_run_arn, label, state.processor.pointer, config.get("ExecutionType") == "EXPRESS",
+                join.key, join.map_run_arn, label, state.processor.pointer,
+                config.get("ExecutionType") == "EXPRESS",
                 inputs, counts, join.concurrency, count, percentage, writer,
             )
         )  # fmt: skip
@@ -293,7 +294,8 @@ def unexpected(text: Any, location: str, expected: str, value: Any) -> QueryFail
     """An expression's value has the wrong type."""
     shown = inner_text(text) if isinstance(text, str) and is_expression(text) else encode(text)
     return QueryFailure(
-        f"The JSONata expression '{shown}' specified for the field '{location}' returned an unexpected result type. "
+        f"The JSONata expression '{shown}' specified for the field '{location}' returned an unexpected "
+        "result type. "
         f"Expected '{expected}', but was '{json_kind(value)}' for value: {encode(value)}",
         location,
     )

@@ -168,7 +168,8 @@ class Processing(Mapper):
             moment = parse_timestamp(text) if isinstance(text, str) else None
             if moment is None:
                 raise QueryFailure(
-                    "The Timestamp field cannot be parsed as an ISO-8601 extended offset date-time format string: "
+                    "The Timestamp field cannot be parsed as an ISO-8601 extended offset date-time "
+                    "format string: "
                     f"{text if isinstance(text, str) else encode(text)}",
                     "Timestamp",
                 )
@@ -183,7 +184,8 @@ class Processing(Mapper):
         moment = parse_timestamp(text) if isinstance(text, str) else None
         if moment is None:
             raise ProcessingFailure(
-                "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time format "
+                "The TimestampPath parameter does not reference a valid ISO-8601 extended offset "
+                "date-time format "
                 f"string: {path} == {text if isinstance(text, str) else encode(text)}"
             )
         return moment.timestamp()
@@ -220,7 +222,8 @@ class Processing(Mapper):
         timeout = self._seconds_field(branch, state, "TimeoutSeconds")
         heartbeat = self._seconds_field(branch, state, "HeartbeatSeconds")
         request = TaskRequest(
-            task_id, facts.arn, resource, parameters, facts.region, facts.account_id, facts.role_arn, credentials,
+            task_id, facts.arn, resource, parameters, facts.region, facts.account_id, facts.role_arn,
+            credentials,
             token, timeout, heartbeat,
         )  # fmt: skip
         call = TaskCall(branch, request, kind, resource_type, resource_name)
@@ -282,7 +285,8 @@ class Processing(Mapper):
         value = self.value_at(self.scope(branch, self.effective_input(branch, state)), path)
         if not is_number(value) or value != int(value) or value <= 0:
             raise ProcessingFailure(
-                f'The {name}Path field refers to value "{_bare(value)}" which is not a valid positive integer: {path}'
+                f'The {name}Path field refers to value "{_bare(value)}" which is not a valid positive '
+                f"integer: {path}"
             )
         return float(value)
 

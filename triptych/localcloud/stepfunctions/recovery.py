@@ -117,7 +117,8 @@ class Recovery(MapDispatch):
     def _give_up(self, arn: str, why: str) -> None:
         self.journal.run(
             "UPDATE executions SET status = ?, error = ?, cause = ?, stop = ? WHERE arn = ? AND status = ?",
-            FAILED, failures.RUNTIME, f"The execution could not be resumed: {why}", self.clock(), arn, RUNNING,
+            FAILED, failures.RUNTIME, f"The execution could not be resumed: {why}", self.clock(), arn,
+            RUNNING,
         )  # fmt: skip
         self._announce(arn, FAILED)
 

@@ -52,6 +52,7 @@ class Scope:
             return path.find(self.document(path))
         except PathNotFound as error:
             raise ProcessingFailure(
-                f"The JSONPath '{path.text}' specified for the field '{field}' could not be found in the input "
+                f"The JSONPath '{path.text}' specified for the field '{field}' could not be found in "
+                "the input "
                 f"'{encode(self.input)}'"
             ) from error

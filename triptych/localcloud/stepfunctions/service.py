@@ -93,9 +93,9 @@ def _event_detail(description: Params) -> Params:
     detail: Params = {
         name: description.get(name)
         for name in (
-            "executionArn", "stateMachineArn", "name", "status", "input", "output", "inputDetails", "outputDetails",
-            "error", "cause", "stateMachineVersionArn", "stateMachineAliasArn", "redriveCount", "redriveStatus",
-            "redriveStatusReason",
+            "executionArn", "stateMachineArn", "name", "status", "input", "output", "inputDetails",
+            "outputDetails", "error", "cause", "stateMachineVersionArn", "stateMachineAliasArn",
+            "redriveCount", "redriveStatus", "redriveStatusReason",
         )
     }  # fmt: skip
     for name in ("startDate", "stopDate", "redriveDate"):

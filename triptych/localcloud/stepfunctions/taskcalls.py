@@ -54,7 +54,8 @@ class TaskCalls(Walker):
             return
         if size_bytes(text) > MAX_PAYLOAD_BYTES:
             cause = (
-                f"The state/task '{call.request.resource}' returned a result with a size exceeding the maximum "
+                f"The state/task '{call.request.resource}' returned a result with a size exceeding the "
+                "maximum "
                 "number of bytes service limit."
             )
             self._task_history(call, f"{prefix}Failed", history.error_details(failures.DATA_LIMIT, cause))

@@ -11,7 +11,11 @@ from typing import Any, Protocol
 
 
 class UnknownResource(Exception):
-    """A Task's ``Resource`` that nothing here can run; the message says which, and which are known."""
+    """A Task's ``Resource`` that nothing here can run.
+
+    The message says what is served instead; without one, the refusal has AWS's words for a resource that
+    does not exist there either.
+    """
 
 
 class TaskError(Exception):
@@ -57,7 +61,9 @@ class TaskSink(Protocol):
         """The call is under way (``TaskStarted``). Optional: the later calls imply it."""
 
     def submitted(self, task_id: str, output: Any) -> None:
-        """The start call's answer (``TaskSubmitted``), for ``.sync`` and ``.waitForTaskToken``; kept for ``recover``."""
+        """The start call's answer (``TaskSubmitted``), for ``.sync`` and ``.waitForTaskToken``; kept for
+        ``recover``.
+        """
 
     def succeeded(self, task_id: str, output: Any) -> None:
         """The task's result."""
@@ -74,7 +80,9 @@ class TaskSink(Protocol):
 
 @dataclass(frozen=True)
 class ItemsRequest:
-    """What a Distributed Map's ``ItemReader`` asks for, its ``Parameters`` / ``Arguments`` already evaluated."""
+    """What a Distributed Map's ``ItemReader`` asks for, its ``Parameters`` / ``Arguments`` already
+    evaluated.
+    """
 
     execution_arn: str
     region: str
@@ -91,7 +99,9 @@ class ItemsRequest:
 
 @dataclass(frozen=True)
 class ChildExecution:
-    """One child of a map run, as ResultWriter's files describe it (times are ISO 8601 with milliseconds, ``Z``)."""
+    """One child of a map run, as ResultWriter's files describe it (times are ISO 8601 with milliseconds,
+    ``Z``).
+    """
 
     execution_arn: str
     name: str
@@ -150,7 +160,9 @@ class TaskRunner(Protocol):
         """
 
     def cancel(self, request: TaskRequest) -> None:
-        """The execution was stopped or the task timed out: stop a ``.sync`` job, as AWS does. Returns at once."""
+        """The execution was stopped or the task timed out: stop a ``.sync`` job, as AWS does. Returns at
+        once.
+        """
 
     def recover(self, request: TaskRequest, submitted: Any | None, sink: TaskSink) -> None:
         """After a restart: this task was running; find its job again, or fail it as AWS would.

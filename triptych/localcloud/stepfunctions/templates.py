@@ -1,6 +1,6 @@
 """Payload templates of JSONPath states: ``Parameters``, ``ResultSelector``, ``ItemSelector``, ``Assign`` …
 
-Values are never changed in place anywhere in the engine, so a template's constant parts are shared, not copied.
+Values are never changed in place anywhere in the engine, so a template's constant parts are shared.
 """
 
 from __future__ import annotations

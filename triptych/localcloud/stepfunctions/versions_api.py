@@ -61,7 +61,8 @@ class VersionsApi:
             row = self._machines.machine(arn)
             current = self._machines.revision(row["revision"])
             if params.get("revisionId") not in (None, current["revision_id"]):
-                raise ServiceError("ConflictException", "Failed to publish the State Machine version for revision "
+                raise ServiceError("ConflictException",
+                "Failed to publish the State Machine version for revision "
                                    f"{params['revisionId']}. The current State Machine revision is "
                                    f"{current['revision_id']}.")  # fmt: skip
             version_arn = self._machines.publish_revision(arn, row["revision"], params.get("description", ""))

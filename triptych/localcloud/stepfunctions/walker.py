@@ -1,4 +1,4 @@
-"""Walking through states: entering and leaving them, history events, timers, retries, catches, the context object."""
+"""Walking through states: entering and leaving them, history events, timers, retries, catches, context."""
 
 from __future__ import annotations
 
@@ -201,7 +201,8 @@ class Walker(Processing):
             if len(text) * 4 > MAX_PAYLOAD_BYTES and size_bytes(text) > MAX_PAYLOAD_BYTES:
                 raise StateFailure(
                     failures.DATA_LIMIT,
-                    f"The state/task '{state.name}' returned a result with a size exceeding the maximum number of "
+                    f"The state/task '{state.name}' returned a result with a size exceeding the maximum "
+                    "number of "
                     "bytes service limit.",
                 )
         texts = {name: encode(item) for name, item in assigned.items()} if assigned else None
@@ -362,7 +363,9 @@ class _HistoryFull(Exception):
 
 
 def _unforeseen(error: Exception) -> StateFailure:
-    """A fault of the interpreter ends the state, as States.Runtime, instead of leaving the execution hanging."""
+    """A fault of the interpreter ends the state, as States.Runtime, instead of leaving the execution
+    hanging.
+    """
     _log.exception("interpreting a state failed")
     return ProcessingFailure(f"Internal error: {type(error).__name__}: {error}")
 
