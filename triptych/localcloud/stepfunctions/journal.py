@@ -1,6 +1,6 @@
 """Everything the engine keeps, in one SQLite database.
 
-An execution is its start and the inputs that followed (timers that fired, what tasks answered, stop, redrive).
+An execution is its start and the inputs that followed: timers that fired, what tasks answered, stop, redrive.
 Running them again through the interpreter gives its state. History events are kept beside them, for reading.
 """
 
