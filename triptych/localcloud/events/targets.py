@@ -193,7 +193,7 @@ def _delivery_id(delivery: Delivery) -> str:
 
 def retry_delay(attempts: int) -> float:
     """Seconds before the next attempt after ``attempts`` failed ones: 1, 2, 4 … 60."""
-    return float(min(60, 2 ** min(attempts, 6)))
+    return float(min(60, 2 ** min(attempts - 1, 6)))
 
 
 def is_exhausted(delivery: Delivery, attempts: int) -> str | None:
