@@ -271,6 +271,6 @@ def _decode_token(token: str | None) -> str:
     if token is None:
         return ""
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError) as error:
         raise ServiceError("InvalidArgument", "The continuation token provided is incorrect") from error
