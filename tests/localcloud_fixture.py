@@ -1,7 +1,7 @@
 """A whole local cloud for tests: in this process, in a temporary home, on a free port.
 
-Tests share it (session scope) and so use names of their own. A test that stops and starts clouds makes its own,
-with an account id of its own: moto keeps its state in module globals, by account.
+Tests share it (session scope) and so use names of their own. A test that stops and starts clouds makes its
+own, with an account id of its own: moto keeps its state in module globals, by account.
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ Resources:
       AssumeRolePolicyDocument: &trust
         Version: "2012-10-17"
         Statement:
-          - {Effect: Allow, Principal: {Service: [states.amazonaws.com, lambda.amazonaws.com]}, Action: "sts:AssumeRole"}
+          - Effect: Allow
+            Principal: {Service: [states.amazonaws.com, lambda.amazonaws.com]}
+            Action: "sts:AssumeRole"
   Function:
     Type: AWS::Lambda::Function
     Properties:
@@ -87,13 +89,14 @@ def aws(cloud: RunningCloud, folder: Path, *arguments: str) -> subprocess.Comple
 
 def deploy(cloud: RunningCloud, project: Path, greeting: str) -> subprocess.CompletedProcess[str]:
     packaged = aws(
-        cloud, project, "cloudformation", "package", "--template-file", "root.yaml", "--s3-bucket", "cli-deploy",
-        "--output-template-file", "packaged.yaml",
+        cloud, project, "cloudformation", "package", "--template-file", "root.yaml", "--s3-bucket",
+        "cli-deploy", "--output-template-file", "packaged.yaml",
     )  # fmt: skip
     assert packaged.returncode == 0, packaged.stderr
     return aws(
-        cloud, project, "cloudformation", "deploy", "--template-file", "packaged.yaml", "--stack-name", "by-cli",
-        "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--parameter-overrides", f"Greeting={greeting}",
+        cloud, project, "cloudformation", "deploy", "--template-file", "packaged.yaml", "--stack-name",
+        "by-cli", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
+        "--parameter-overrides", f"Greeting={greeting}",
     )  # fmt: skip
 
 
@@ -118,7 +121,10 @@ def test_package_and_deploy(local_cloud: RunningCloud, project: Path) -> None:
     script = local_cloud.client("glue").get_job(JobName=first["Job"])["Job"]["Command"]["ScriptLocation"]
     bucket, _, key = script.removeprefix("s3://").partition("/")
     assert local_cloud.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read() == b"print('job')\n"
-    assert local_cloud.client("lambda").get_function(FunctionName=first["Function"])["Configuration"]["CodeSize"] > 0
+    assert (
+        local_cloud.client("lambda").get_function(FunctionName=first["Function"])["Configuration"]["CodeSize"]
+        > 0
+    )
 
     again = deploy(local_cloud, project, "hello")
     assert "No changes to deploy" in again.stderr + again.stdout

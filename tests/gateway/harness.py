@@ -68,7 +68,9 @@ ServiceMaker = Callable[[Cloud, MemoryObjects], Service]
 
 
 ACCOUNT_ID = "210987654321"
-"""not the usual one: moto's state is kept by account, and the shared local cloud may run in this process, too"""
+"""not the usual one: moto's state is kept by account, and the shared local cloud may run in this process,
+too
+"""
 
 
 def start(

@@ -38,7 +38,9 @@ def start(root: Path, objects: harness.MemoryObjects | None = None) -> harness.H
 
 @dataclass
 class Kept:
-    """``make`` changes moto's state and returns what ``look`` needs; ``look`` must see the same afterwards."""
+    """``make`` changes moto's state and returns what ``look`` needs; ``look`` must see the same
+    afterwards.
+    """
 
     make: Callable[[Client], Any]
     look: Callable[[Client, Any], Any]

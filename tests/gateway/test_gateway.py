@@ -219,6 +219,7 @@ def test_health_tells_who_serves(running: harness.Harness) -> None:
     assert health["services"]["lambda"] == "ready"
     assert health["moto"]["replay_failures"] == []
     assert ask(running, "/_triptych/nothing")[0] == 404
+    assert ask(running, "/moto-api/reset", "POST")[0] == 404
     assert ask(running, "/_triptych/stop")[0] == 405
 
 

@@ -1,4 +1,6 @@
-"""boto3 clients whose calls go to a WSGI application in this process: no sockets, no signatures, no retries."""
+"""boto3 clients whose calls go to a WSGI application in this process: no sockets, no signatures, no
+retries.
+"""
 
 from __future__ import annotations
 

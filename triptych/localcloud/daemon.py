@@ -1,7 +1,7 @@
 """The local cloud as a background process: one per home folder, started, found again and stopped.
 
-Who serves a home is decided by a lock on ``gateway.lock`` that the process holds for its whole life: no stale file
-can claim otherwise. ``gateway.json`` says where it is reached.
+Who serves a home is decided by a lock on ``gateway.lock`` that the process holds for its whole life: no stale
+file can claim otherwise. ``gateway.json`` says where it is reached.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ def _when_ready(running: Running, deadline: float, place: Home) -> Running:
             return running
         if time.monotonic() > deadline:
             raise DaemonFailed(
-                f"the local cloud of {place.root} (process {running.pid}) does not get ready; see {place.log_file}"
+                f"the local cloud of {place.root} (process {running.pid}) does not get ready; "
+                f"see {place.log_file}"
             )
         time.sleep(0.02)
 
@@ -199,17 +200,20 @@ def _port_taken(settings: Settings) -> str:
         return f"port {settings.port} of {settings.host} is in use by another program. {advice}"
     if other.get("product") == "triptych":
         return (
-            f"port {settings.port} is in use by the local cloud of {other.get('home')} (process {other.get('pid')}). "
+            f"port {settings.port} is in use by the local cloud of {other.get('home')} "
+            f"(process {other.get('pid')}). "
             f"Stop that one with `triptych down --home {other.get('home')}`, or: {advice}"
         )
     return f"port {settings.port} of {settings.host} is in use by another program. {advice}"
 
 
-# -- the process itself -------------------------------------------------------------------------------------------
+# -- the process itself
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves a home until SIGTERM, SIGINT or ``/_triptych/stop``; tells its parent on stdout how the start went."""
+    """Serves a home until SIGTERM, SIGINT or ``/_triptych/stop``; tells its parent on stdout how the start
+    went.
+    """
     settings, place = _parse(arguments)
     logging.basicConfig(
         level=logging.INFO,
@@ -253,7 +257,9 @@ def _parse(arguments: list[str] | None) -> tuple[Settings, Home]:
 
 
 def _tell(outcome: dict[str, Any], code: int = 0) -> int:
-    """One line to the parent; then stdout joins the log, so that nothing of ours can block on a closed pipe."""
+    """One line to the parent; then stdout joins the log, so that nothing of ours can block on a closed
+    pipe.
+    """
     try:
         sys.stdout.write(json.dumps(outcome) + "\n")
         sys.stdout.flush()

@@ -29,14 +29,17 @@ from triptych.localcloud.wsgi import (
 )
 
 _log = logging.getLogger(__name__)
+_NOT_SERVED = ("/moto-api/", "/latest/meta-data/", "/latest/api/", "/favicon.ico")
+"""moto's own control paths (one of them forgets everything) and the instance metadata service"""
 
 
 class Gateway:
     """One WSGI application for everything.
 
-    ``(service, operation)`` found in a service's ``operations`` is parsed, answered by the handler and serialised.
-    A service with a ``wsgi`` method (S3) gets its requests raw, and moto as ``environ["triptych.moto_app"]``.
-    The rest is moto's. Requests from outside wait until the services have started.
+    ``(service, operation)`` found in a service's ``operations`` is parsed, answered by the handler and
+    serialised. A service with a ``wsgi`` method (S3) gets its requests raw, and moto as
+    ``environ["triptych.moto_app"]``. The rest is moto's. Requests from outside wait until the services have
+    started.
     """
 
     def __init__(self, cloud: Cloud, moto: MotoBackend) -> None:
@@ -75,7 +78,7 @@ class Gateway:
         """Whether the services have started within the time."""
         return self._services_ready.wait(timeout_seconds)
 
-    # -- requests ---------------------------------------------------------------------------------------------
+    # -- requests
 
     def wsgi(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers every request; whatever goes wrong becomes an AWS-shaped error."""
@@ -166,9 +169,11 @@ class Gateway:
         origin = environ.get("HTTP_ORIGIN", "")
         if origin and not loopback(origin.split("://", 1)[-1].rsplit(":", 1)[0]):
             return json_response(403, {"message": f"Pages of '{origin}' may not call the local cloud."})
+        if environ["PATH_INFO"].startswith(_NOT_SERVED):
+            return json_response(404, {"message": f"the local cloud does not serve {environ['PATH_INFO']}"})
         return None
 
-    # -- control ----------------------------------------------------------------------------------------------
+    # -- control
 
     def health(self) -> dict[str, Any]:
         """What ``/_triptych/health`` tells."""

@@ -1,8 +1,9 @@
 """A threaded HTTP/1.1 server for one WSGI application, on loopback only.
 
-One thread a connection: a long poll or a large upload holds up nobody else. Connections are kept alive, request
-bodies are read from the socket as the application asks for them, files are sent without passing through memory.
-The servers in reach either close each connection (werkzeug's), or hold requests back in a pool or a buffer.
+One thread a connection: a long poll or a large upload holds up nobody else. Connections are kept alive,
+request bodies are read from the socket as the application asks for them, files are sent without passing
+through memory. The servers in reach either close each connection (werkzeug's), or hold requests back in a
+pool or a buffer.
 """
 
 from __future__ import annotations
@@ -341,7 +342,9 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop accepting; connections that are being answered go on until they are done or the process ends."""
+        """Stop accepting; connections that are being answered go on until they are done or the process
+        ends.
+        """
         if self._thread is not None:
             self.shutdown()
             self._thread.join()
@@ -356,8 +359,8 @@ def build_environ(
 ) -> Environ:
     """The WSGI environ of a request; ``wsgi.input`` is left to the caller.
 
-    ``RAW_URI`` keeps the target as it came: S3 keys may hold encoded slashes. Headers whose names hold an underscore
-    (legal in S3 metadata) keep their spelling under moto's own environ key.
+    ``RAW_URI`` keeps the target as it came: S3 keys may hold encoded slashes. Headers whose names hold an
+    underscore (legal in S3 metadata) keep their spelling under moto's own environ key.
     """
     path, _, query = target.partition("?")
     if path.startswith("http://"):  # absolute form, from clients that think we are a proxy

@@ -1,4 +1,6 @@
-"""moto behind the gateway: its own WSGI applications, and its state kept over restarts by replaying requests."""
+"""moto behind the gateway: its own WSGI applications, and its state kept over restarts by replaying
+requests.
+"""
 
 from __future__ import annotations
 
@@ -72,8 +74,8 @@ def changes_state(service: str, operation: str, method: str) -> bool:
 class MotoBackend:
     """moto's applications, one request at a time where state changes, and the journal of those.
 
-    moto keeps its state in module globals, by account: in one process each MotoBackend needs an account id of its
-    own. A new one empties its account and replays its own home's journal.
+    moto keeps its state in module globals, by account: in one process each MotoBackend needs an account id of
+    its own. A new one empties its account and replays its own home's journal.
     """
 
     def __init__(self, home: Home, settings: Settings, objects: Objects | None = None) -> None:
@@ -91,8 +93,8 @@ class MotoBackend:
     def start(self) -> None:
         """Load moto and replay the journal in the background; requests wait for it.
 
-        moto's core is loaded here and now: its modules (and werkzeug's) import each other in circles, which two
-        threads at once would see half done.
+        moto's core is loaded here and now: its modules (and werkzeug's) import each other in circles, which
+        two threads at once would see half done.
         """
         import moto.core.parse
         import moto.core.routing
@@ -314,7 +316,9 @@ class _SilencedDeliveries:
 
 
 def _answered(response: Response, environ: Environ) -> Response:
-    """Raises NotImplementedError where moto has no such path at all: its web framework answers with a page."""
+    """Raises NotImplementedError where moto has no such path at all: its web framework answers with a
+    page.
+    """
     if response.status in (404, 405) and response.body[:15].lower() == b"<!doctype html>":
         raise NotImplementedError(f"{environ['REQUEST_METHOD']} {environ['RAW_URI']}")
     return response

@@ -1,10 +1,10 @@
 """Gap filled: moto draws ids and times anew whenever it runs; a replayed request must get those it got first.
 
-moto draws nearly all its ids from one seedable generator (``moto.moto_api._internal.mock_random``), a few from
-``random``, KMS key material from ``os.urandom``; nearly all times come from ``moto.core.utils.utcnow``. This
-module seeds the first two, and puts itself in the place of the ``os`` of ``moto.kms.utils`` and of the ``datetime``
-of ``moto.core.utils`` and ``moto.s3.models``. What it does not reach (RSA and EC key pairs of asymmetric KMS keys)
-is listed in docs/fidelity.md.
+moto draws nearly all its ids from one seedable generator (``moto.moto_api._internal.mock_random``), a few
+from ``random``, KMS key material from ``os.urandom``; nearly all times come from ``moto.core.utils.utcnow``.
+This module seeds the first two, and puts itself in the place of the ``os`` of ``moto.kms.utils`` and of the
+``datetime`` of ``moto.core.utils`` and ``moto.s3.models``. What it does not reach (RSA and EC key pairs of
+asymmetric KMS keys) is listed in docs/fidelity.md.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def install_clock() -> None:
         current = getattr(module, "datetime", None)
         if not isinstance(current, ModuleType):
             raise RuntimeError(
-                f"{module.__name__}.datetime is no module any more: this moto reads its clock in another way. "
+                f"{module.__name__}.datetime is no module any more: this moto reads its clock otherwise. "
                 "Adapt triptych/localcloud/moto_determinism.py."
             )
         if not isinstance(current, _DatetimeModule):
@@ -85,17 +85,19 @@ def install_key_material() -> None:
 
     if not isinstance(getattr(kms_utils, "os", None), ModuleType):
         raise RuntimeError(
-            "moto.kms.utils draws key material in another way now: adapt triptych/localcloud/moto_determinism.py."
+            "moto.kms.utils draws key material in another way now: "
+            "adapt triptych/localcloud/moto_determinism.py."
         )
     if not isinstance(kms_utils.os, _OsModule):
         kms_utils.os = _OsModule()
 
 
 def install_backend_ids() -> None:
-    """Let what a backend holds from its birth (default VPCs, managed policies) have the same ids in every process.
+    """Let what a backend holds from its birth (default VPCs, managed policies) have the same ids in every
+    process.
 
-    moto makes a backend when it is first asked for, maybe in the midst of a seeded request: its draws must come
-    from a generator of their own.
+    moto makes a backend when it is first asked for, maybe in the midst of a seeded request: its draws must
+    come from a generator of their own.
     """
     from moto.core.base_backend import AccountSpecificBackend
     from moto.moto_api._internal import mock_random
@@ -123,7 +125,9 @@ def install_backend_ids() -> None:
 
 @contextmanager
 def reproducible(seed: int, now: real_datetime.datetime) -> Iterator[None]:
-    """Within it moto's ids and times follow from ``seed`` and ``now`` (aware). Not for two threads at once."""
+    """Within it moto's ids and times follow from ``seed`` and ``now`` (aware). Not for two threads at
+    once.
+    """
     from moto.moto_api._internal import mock_random
 
     state = random.getstate()

@@ -1,8 +1,9 @@
 """Gap filled: moto's services read and write S3 objects in moto's memory; ours are files in the ObjectStore.
 
 Lambda reads deployment packages, Athena and Logs write results through ``moto.s3.models.S3Backend``. Its
-``get_object`` and ``put_object`` are replaced: objects come from and go to the store. What a journalled request
-reads is recorded with it, so that its replay reads the same bytes even where the object has since been deleted.
+``get_object`` and ``put_object`` are replaced: objects come from and go to the store. What a journalled
+request reads is recorded with it, so that its replay reads the same bytes even where the object has since
+been deleted.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def object_reads(reads: ObjectReads) -> Iterator[ObjectReads]:
 
 
 def install_objects(account_id: str, store: Objects) -> None:
-    """Make ``store`` the place where the account's services find S3 objects; a later call replaces the store."""
+    """Make ``store`` the place where the account's services find S3 objects; a later call replaces the
+    store.
+    """
     import inspect
 
     from moto.s3.models import FakeKey, S3Backend

@@ -94,7 +94,8 @@ class RequestJournal:
             reads: dict[ObjectName, bytes] = {}
             if row["id"] in with_reads:
                 for read in connection.execute(
-                    "SELECT bucket, key, version, data FROM reads JOIN blobs USING (sha256) WHERE request = ?",
+                    "SELECT bucket, key, version, data FROM reads JOIN blobs USING (sha256)"
+                    " WHERE request = ?",
                     (row["id"],),
                 ):
                     reads[(read["bucket"], read["key"], read["version"])] = read["data"]
@@ -122,7 +123,8 @@ class RequestJournal:
             for (service, operation), (age_seconds, most) in TELEMETRY.items():
                 cursor = connection.execute(
                     "DELETE FROM requests WHERE service = ? AND operation = ? AND (time < ? OR id NOT IN"
-                    " (SELECT id FROM requests WHERE service = ? AND operation = ? ORDER BY id DESC LIMIT ?))",
+                    " (SELECT id FROM requests WHERE service = ? AND operation = ?"
+                    " ORDER BY id DESC LIMIT ?))",
                     (service, operation, now - age_seconds, service, operation, most),
                 )
                 gone += cursor.rowcount

@@ -42,7 +42,9 @@ class Route:
 
 
 class Router:
-    """Finds the Route of a WSGI request; tables of REST paths are built from botocore's models when first needed."""
+    """Finds the Route of a WSGI request; tables of REST paths are built from botocore's models when first
+    needed.
+    """
 
     def __init__(self, default_region: str) -> None:
         self._default_region = default_region

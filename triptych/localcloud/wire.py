@@ -104,7 +104,9 @@ def _aware(value: Any) -> datetime:
 
 
 def plain_error(environ: Environ, error: ServiceError, request_id: str) -> Response:
-    """An error for a request whose service model we do not load: JSON or XML, as the client seems to speak."""
+    """An error for a request whose service model we do not load: JSON or XML, as the client seems to
+    speak.
+    """
     from json import dumps
     from xml.sax.saxutils import escape
 

@@ -456,7 +456,8 @@ class Engine:
             found = records.get(name)
             if found is None:
                 raise validation_error(
-                    f"Template error: resource {name} is referred to, but its Condition is false: it does not exist"
+                    f"Template error: resource {name} is referred to, but its Condition is false: "
+                    "it does not exist"
                 )
             if found.status == SKIPPED:
                 raise AwsOnlyReference(name)
@@ -468,7 +469,8 @@ class Engine:
             for part in (wanted,) if wanted in found.attributes else wanted.split("."):
                 if not isinstance(value, dict) or part not in value:
                     raise validation_error(
-                        f"Template error: resource {name} does not support attribute type {wanted} in Fn::GetAtt"
+                        f"Template error: resource {name} does not support attribute type {wanted} "
+                        "in Fn::GetAtt"
                     )
                 value = value[part]
             return value
@@ -574,8 +576,8 @@ class Engine:
             return error.message
         if isinstance(error, AwsOnlyReference):
             return (
-                f"{error.logical_id} exists on AWS only (Metadata Triptych.AwsOnly) and has no value here: mark this "
-                "resource AwsOnly as well, or refer to it under a Condition"
+                f"{error.logical_id} exists on AWS only (Metadata Triptych.AwsOnly) and has no value here: "
+                "mark this resource AwsOnly as well, or refer to it under a Condition"
             )
         if isinstance(error, (PropertyError, _Failed)):
             return str(error)

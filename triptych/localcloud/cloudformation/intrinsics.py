@@ -18,8 +18,8 @@ NO_VALUE = object()
 _SUB_NAME = re.compile(r"\$\{(!?)([^{}]*)\}")
 _DYNAMIC = re.compile(r"\{\{resolve:(ssm|ssm-secure|secretsmanager):([^}]+)\}\}")
 _FUNCTIONS = (
-    "Base64", "Cidr", "FindInMap", "GetAtt", "GetAZs", "If", "ImportValue", "Join", "Length", "Select", "Split",
-    "Sub", "ToJsonString", "Transform",
+    "Base64", "Cidr", "FindInMap", "GetAtt", "GetAZs", "If", "ImportValue", "Join", "Length", "Select",
+    "Split", "Sub", "ToJsonString", "Transform",
 )  # fmt: skip
 
 

@@ -28,7 +28,9 @@ def given_values(given: list[dict[str, Any]], previous: Mapping[str, str]) -> di
 
 
 def texts(template: Document, given: Mapping[str, str]) -> dict[str, str]:
-    """Each parameter's value as text, given or default; raises ValidationError on what is missing or unknown."""
+    """Each parameter's value as text, given or default; raises ValidationError on what is missing or
+    unknown.
+    """
     declared = template.get("Parameters", {})
     unknown = sorted(set(given) - set(declared))
     if unknown:

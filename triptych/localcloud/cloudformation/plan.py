@@ -65,10 +65,11 @@ def _check_types(plan: Plan, supported: set[str]) -> None:
     }
     if unknown:
         raise validation_error(
-            f"Template format error: Unrecognized resource types: [{', '.join(sorted(unknown))}]. The local cloud "
-            'does not make these. Either mark each with `Metadata: {Triptych: {AwsOnly: "why it is not needed '
-            'here"}}` so that it is left out locally and made on AWS, or put it under a Condition that is false in '
-            "parameters/local.json, or add its type under triptych/localcloud/cloudformation/resources/."
+            f"Template format error: Unrecognized resource types: [{', '.join(sorted(unknown))}]. The local "
+            "cloud does not make these. Either mark each with `Metadata: {Triptych: {AwsOnly: "
+            '"why it is not needed here"}}` so that it is left out locally and made on AWS, or put it under '
+            "a Condition that is false in parameters/local.json, or add its type under "
+            "triptych/localcloud/cloudformation/resources/."
         )
 
 

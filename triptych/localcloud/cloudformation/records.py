@@ -14,9 +14,12 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stacks (stack_id TEXT PRIMARY KEY, name TEXT NOT NULL, document TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS stacks_name ON stacks (name);
 CREATE TABLE IF NOT EXISTS resources (
-    stack_id TEXT NOT NULL, logical_id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (stack_id, logical_id)
+    stack_id TEXT NOT NULL, logical_id TEXT NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (stack_id, logical_id)
 );
-CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY AUTOINCREMENT, stack_id TEXT NOT NULL, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, stack_id TEXT NOT NULL, document TEXT NOT NULL
+);
 CREATE INDEX IF NOT EXISTS events_stack ON events (stack_id);
 CREATE TABLE IF NOT EXISTS change_sets (
     change_set_id TEXT PRIMARY KEY, stack_id TEXT NOT NULL, name TEXT NOT NULL, document TEXT NOT NULL

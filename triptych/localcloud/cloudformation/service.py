@@ -38,7 +38,9 @@ def _time(text: str) -> datetime:
 
 
 class CloudFormationService:
-    """Stacks live in ``state/cloudformation.sqlite``; what the end of the process cut short is rolled back."""
+    """Stacks live in ``state/cloudformation.sqlite``; what the end of the process cut short is rolled
+    back.
+    """
 
     service_id = "cloudformation"
 
@@ -91,7 +93,9 @@ class CloudFormationService:
     # -- running
 
     def _run(self, stack: Stack, work: Callable[[], None], wait: bool = True) -> None:
-        """Works in a thread of its own; the caller waits a while, so that most operations are done on return."""
+        """Works in a thread of its own; the caller waits a while, so that most operations are done on
+        return.
+        """
         done = threading.Event()
 
         def run() -> None:
@@ -633,8 +637,8 @@ def _stack_name(given: str) -> str:
     name = given.split("/")[1] if given.startswith("arn:") else given
     if not name or not name[0].isalpha() or not name.replace("-", "").isalnum() or len(name) > 128:
         raise validation_error(
-            f"1 validation error detected: Value '{name}' at 'stackName' failed to satisfy constraint: Member must "
-            "satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*"
+            f"1 validation error detected: Value '{name}' at 'stackName' failed to satisfy constraint: "
+            "Member must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*"
         )
     return name
 

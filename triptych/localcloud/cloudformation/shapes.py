@@ -14,8 +14,8 @@ class PropertyError(Exception):
 def call(client: Any, operation: str, properties: Mapping[str, Any]) -> dict[str, Any]:
     """Calls ``operation`` (its API name) with ``properties`` fitted to its input; raises ClientError.
 
-    Templates write numbers and booleans as text, PascalCase where the API has camelCase, policies as objects and
-    tags as lists: all that is put right here, and a property that the API lacks is an error by name.
+    Templates write numbers and booleans as text, PascalCase where the API has camelCase, policies as objects
+    and tags as lists: all that is put right here, and a property that the API lacks is an error by name.
     """
     shape = client.meta.service_model.operation_model(operation).input_shape
     arguments = fit(properties, shape, operation) if shape is not None else {}

@@ -98,8 +98,8 @@ def _check(document: Document) -> None:
         raise validation_error(f"Invalid template property or properties [{', '.join(unknown)}]")
     if document.get("Transform"):
         raise validation_error(
-            f"Transform {document['Transform']} is not supported by the local cloud: expand the template before "
-            "deploying it (macros and SAM run on AWS only)."
+            f"Transform {document['Transform']} is not supported by the local cloud: expand the template "
+            "before deploying it (macros and SAM run on AWS only)."
         )
     resources = document.get("Resources")
     if not isinstance(resources, dict) or not resources:
@@ -137,7 +137,8 @@ def _check(document: Document) -> None:
             condition = part.get("Condition")
             if condition is not None and condition not in conditions:
                 raise validation_error(
-                    f"Template format error: Unresolved condition {condition} of {owner} in the {section} block"
+                    f"Template format error: Unresolved condition {condition} of {owner} in the "
+                    f"{section} block"
                 )
     for logical_id, resource in resources.items():
         for name in depends_on(resource):

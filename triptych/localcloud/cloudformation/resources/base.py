@@ -1,4 +1,6 @@
-"""What a resource type is: how it is created, updated and deleted by its service's API, and what Ref and GetAtt give."""
+"""What a resource type is: how it is created, updated and deleted by its service's API, and what Ref and
+GetAtt give.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ class ResourceContext:
         return name.lower() if lower else name
 
     def tags(self, given: Any = None) -> dict[str, str]:
-        """The stack's tags and the resource's own (CloudFormation's ``aws:`` tags no API lets anybody set)."""
+        """The stack's tags and the resource's own (CloudFormation's ``aws:`` tags no API lets anybody
+        set).
+        """
         return {**self.stack.tags, **tag_map(given)}
 
 
@@ -137,7 +141,8 @@ class Call:
 class ApiResource(ResourceType):
     """A type that is one Create, Update and Delete call of its API.
 
-    ``name`` is the property that holds the name, which is also the physical id unless ``made`` says otherwise.
+    ``name`` is the property that holds the name, which is also the physical id unless ``made`` says
+    otherwise.
     """
 
     def __init__(

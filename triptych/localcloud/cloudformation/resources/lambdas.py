@@ -18,7 +18,8 @@ from triptych.localcloud.cloudformation.shapes import changed, picked, tag_map, 
 
 _CONFIGURATION = (
     "DeadLetterConfig", "Description", "Environment", "EphemeralStorage", "FileSystemConfigs", "Handler",
-    "ImageConfig", "KmsKeyArn", "Layers", "LoggingConfig", "MemorySize", "Role", "Runtime", "SnapStart", "Timeout",
+    "ImageConfig", "KmsKeyArn", "Layers", "LoggingConfig", "MemorySize", "Role", "Runtime", "SnapStart",
+    "Timeout",
     "TracingConfig", "VpcConfig",
 )  # fmt: skip
 
