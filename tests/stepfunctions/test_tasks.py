@@ -11,7 +11,7 @@ from stepfunctions_fakes import FakeTasks
 from stepfunctions_harness import Harness
 
 from triptych.localcloud.service import ServiceError
-from triptych.localcloud.stepfunctions.tasks import TaskRequest, TaskSink
+from triptych.localcloud.stepfunctions.tasks import TaskError, TaskRequest, TaskSink
 
 GLUE = "arn:aws:states:::glue:startJobRun.sync"
 INVOKE = "arn:aws:states:::lambda:invoke"
@@ -301,6 +301,19 @@ def test_a_runner_that_raises_fails_the_task(sfn: Harness) -> None:
     sfn.tasks.on("invoke", broken)
     ended = sfn.run(a_task())
     assert (ended["error"], ended["cause"]) == ("States.Runtime", "OSError: no such thing")
+
+
+def test_parameters_that_cannot_be_used(sfn: Harness) -> None:
+    def refuse(request: TaskRequest, sink: TaskSink) -> None:
+        raise TaskError("States.Runtime", "The Parameters '{}' could not be used to start the Task")
+
+    sfn.tasks.on("invoke", refuse)
+    execution = sfn.start(a_task())
+    assert sfn.wait(execution)["cause"] == (
+        "An error occurred while executing the state 'T' (entered at the event id #2). "
+        "The Parameters '{}' could not be used to start the Task"
+    )
+    assert sfn.types(execution)[-2:] == ["TaskScheduled", "ExecutionFailed"]
 
 
 def test_a_runner_may_call_the_api_while_it_starts_a_task(sfn: Harness) -> None:

@@ -69,5 +69,9 @@ class Sink:
     def start_failed(self, task_id: str, error: str, cause: str) -> None:
         self._post(task_id, "start_failed", error=error, cause=cause)
 
+    def rejected(self, task_id: str, cause: str) -> None:
+        """The parameters cannot be used: the state fails as States.Runtime, without a failed task."""
+        self._post(task_id, "rejected", cause=cause)
+
     def submit_failed(self, task_id: str, error: str, cause: str) -> None:
         self._post(task_id, "submit_failed", error=error, cause=cause)

@@ -427,7 +427,10 @@ class Engine(Recovery):
         try:
             self.tasks.start(request, self.sink)
         except TaskError as error:
-            self.sink.failed(request.task_id, error.error, error.cause)
+            if error.error == failures.RUNTIME:
+                self.sink.rejected(request.task_id, error.cause)
+            else:
+                self.sink.failed(request.task_id, error.error, error.cause)
         except Exception as error:
             _log.exception("starting %s failed", request.resource)
             self.sink.failed(request.task_id, failures.RUNTIME, f"{type(error).__name__}: {error}")

@@ -48,13 +48,13 @@ class Interpreter(Branching):
         """What became of a task; ``False`` when the task is over already.
 
         Kinds: ``started``, ``submitted`` {output}, ``succeeded`` {output}, ``failed`` / ``start_failed`` /
-        ``submit_failed`` {error, cause}, ``heartbeat``.
+        ``submit_failed`` {error, cause}, ``rejected`` {cause} (its parameters cannot be used), ``heartbeat``.
         """
         call = self.tasks.get(task_id)
         if call is None:
             return False
         self.now = now
-        if kind not in ("heartbeat", "start_failed"):
+        if kind not in ("heartbeat", "start_failed", "rejected"):
             self._ready.append(lambda: self._task_started(call, data.get("worker")))
         if kind == "heartbeat":
             self._beat(call)

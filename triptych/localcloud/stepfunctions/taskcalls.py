@@ -6,7 +6,7 @@ from typing import Any
 
 from triptych.localcloud.stepfunctions import failures, history
 from triptych.localcloud.stepfunctions.effects import CancelTask
-from triptych.localcloud.stepfunctions.failures import StateFailure
+from triptych.localcloud.stepfunctions.failures import ProcessingFailure, StateFailure
 from triptych.localcloud.stepfunctions.frames import TaskCall
 from triptych.localcloud.stepfunctions.jsontext import MAX_PAYLOAD_BYTES, encode, size_bytes
 from triptych.localcloud.stepfunctions.walker import Walker, raiser
@@ -66,6 +66,9 @@ class TaskCalls(Walker):
 
     def _task_failed(self, call: TaskCall, kind: str, error: str | None, cause: str | None) -> None:
         self._task_over(call)
+        if kind == "rejected":
+            self.guard(call.branch, raiser(ProcessingFailure(cause or "")))
+            return
         names = {
             "lambda": {"start_failed": "LambdaFunctionStartFailed", "submit_failed": "LambdaFunctionFailed"},
             "activity": {"start_failed": "ActivityScheduleFailed", "submit_failed": "ActivityFailed"},
