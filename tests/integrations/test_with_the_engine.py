@@ -204,7 +204,7 @@ def test_parameters_that_do_not_fit_end_the_execution(local: LocalCloud) -> None
 
 def test_a_resource_that_nothing_serves_is_refused_at_creation(local: LocalCloud) -> None:
     states = client(local, "stepfunctions")
-    with pytest.raises(states.exceptions.InvalidDefinition, match=r"batch:submitJob not recognized"):
+    with pytest.raises(states.exceptions.InvalidDefinition, match=r"batch:submitJob is not recognized"):
         machine(local, "unknown", {"Submit": task("batch:submitJob", {})})
 
 
