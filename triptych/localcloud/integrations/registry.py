@@ -138,7 +138,7 @@ class TaskRunners:
         else:
             action = _OPTIMISED.get(f"{resource.service}:{resource.action}")
         if action is None or resource.pattern not in action.patterns:
-            raise UnknownResource(_not_recognized(resource.arn))
+            raise UnknownResource(_not_recognized(resource.arn, "" if action else resource.service))
         return action
 
     # --- calls, on threads of their own ---
@@ -265,12 +265,20 @@ def _waits_for_job(resource: Resource) -> bool:
     return resource.pattern not in ("", TASK_TOKEN)
 
 
-def _not_recognized(resource: str) -> str:
-    known = ", ".join(_served())
+_COMPLETE = frozenset({"dynamodb", "events", "glue", "lambda", "sns", "sqs", "states"})
+"""services all of whose optimised actions are served: what is missing there is missing on AWS too"""
+
+
+def _not_recognized(resource: str, service: str = "") -> str:
+    text = (
+        f"The resource provided {resource} is not recognized. The value is not a valid resource ARN, or the "
+        "resource is not available in this region."
+    )
+    if service in _COMPLETE:
+        return text
     return (
-        f"The resource provided {resource} not recognized. The value is not a valid resource ARN, or the "
-        "resource is not available in this region. The local cloud runs Lambda function ARNs, activities, "
-        f"{known} and aws-sdk:<service>:<action>."
+        f"{text} The local cloud runs Lambda function ARNs, activities, {', '.join(_served())} and "
+        "aws-sdk:<service>:<action>."
     )
 
 
