@@ -1,4 +1,4 @@
-"""``kill -9`` of the local cloud while a task's job runs: the attempt fails with the job, and Retry goes on."""
+"""``kill -9`` while a task's job runs: the attempt fails with the job, and Retry goes on."""
 
 from __future__ import annotations
 
