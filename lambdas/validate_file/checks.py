@@ -134,7 +134,7 @@ class FileCheck:
             Check(
                 "no_nul_bytes",
                 self._nul_at is None,
-                f"NUL at byte {self._nul_at}" if self._nul_at else "none",
+                "none" if self._nul_at is None else f"NUL at byte {self._nul_at}",
             )
         )
         if not self._header_matches():

@@ -77,6 +77,7 @@ FILES = {
         GOOD.encode() + "E,2,é".encode()[:-1],
         f"encoding: byte {len(GOOD) + 4} (0xc3) is not utf-8",
     ),
+    "nul byte at the start": (b"\0" + GOOD.encode(), "no_nul_bytes: NUL at byte 0"),
     "nul byte": (GOOD.encode().replace(b"NA", b"\0"), "no_nul_bytes: NUL at byte 78"),
     "truncated": ((GOOD + "EWR,2013").encode(), "the last line ends in the middle: 2 of 3 fields"),
     "ragged": (

@@ -143,4 +143,4 @@ def http_date(value: datetime) -> str:
 
 def xml_date(value: datetime) -> str:
     """The form of S3's XML, in whole seconds as S3 gives it."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return value.astimezone(UTC).isoformat(timespec="seconds")[:19] + ".000Z"

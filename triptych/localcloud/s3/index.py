@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -54,6 +55,12 @@ def to_bucket(row: sqlite3.Row) -> BucketRecord:
     )
 
 
+@lru_cache(maxsize=4096)
+def _attributes(text: str) -> Attributes:
+    """Many objects say the same of themselves; what is shared is never changed."""
+    return Attributes.from_json(text)
+
+
 def to_object(row: sqlite3.Row, root: Path) -> ObjectRecord:
     return ObjectRecord(
         bucket=row["bucket"],
@@ -63,7 +70,7 @@ def to_object(row: sqlite3.Row, root: Path) -> ObjectRecord:
         size_bytes=row["size_bytes"],
         last_modified=when(row["modified"]),
         path=root / row["file"] if row["file"] else root,
-        attributes=Attributes.from_json(row["attributes"]),
+        attributes=_attributes(row["attributes"]),
         sequence=row["sequence"],
         is_latest=bool(row["is_latest"]),
         is_delete_marker=bool(row["is_delete_marker"]),

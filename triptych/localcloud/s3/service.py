@@ -139,12 +139,13 @@ class S3Service:
     def _create_bucket(self, request: S3Request) -> Response:
         body = Body(request.environ, request.headers).read_all()
         region = self._buckets.wanted_region(body)
-        if self._buckets.check_new(request.bucket, region):
-            self._store.create_bucket(request.bucket, region)
-            answer = _ask_moto(request, body)
-            if answer.status >= 300:
-                self._store.delete_bucket(request.bucket)
-                return answer
+        is_new = self._buckets.check_new(request.bucket, region)
+        self._store.create_bucket(request.bucket, region)
+        # Asked again for a bucket that is there: a crash may have come before moto knew of it.
+        answer = _ask_moto(request, body)
+        if is_new and answer.status >= 300 and answer.status != 409:
+            self._store.delete_bucket(request.bucket)
+            return answer
         return Response(200, {"Location": f"/{request.bucket}"})
 
     def _delete_bucket(self, request: S3Request) -> Response:
