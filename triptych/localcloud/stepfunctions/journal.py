@@ -17,6 +17,8 @@ from triptych.localcloud.stepfunctions.definition import Pointer
 from triptych.localcloud.stepfunctions.history import Event
 from triptych.localcloud.stepfunctions.jsontext import decode, encode
 
+EVENTS_PER_ROW = 200
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS machines (
     arn TEXT PRIMARY KEY, name TEXT, type TEXT, revision INTEGER, created REAL, updated REAL, settings TEXT
@@ -153,8 +155,16 @@ class Journal:
         return [Input(row["time"], row["kind"], decode(row["data"])) for row in rows]
 
     def add_events(self, execution: int, events: list[Event]) -> None:
-        first, last = events[0]["id"], events[-1]["id"]
-        self.run("INSERT INTO history VALUES (?, ?, ?, ?)", execution, first, last, encode(events))
+        # In pieces, so that a page of a long history is read without the rest of it.
+        for start in range(0, len(events), EVENTS_PER_ROW):
+            part = events[start : start + EVENTS_PER_ROW]
+            self.run(
+                "INSERT INTO history VALUES (?, ?, ?, ?)",
+                execution,
+                part[0]["id"],
+                part[-1]["id"],
+                encode(part),
+            )
 
     def events(self, execution: int, first: int, last: int) -> list[Event]:
         """History events by their ids, both ends included."""
