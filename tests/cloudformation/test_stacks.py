@@ -189,6 +189,13 @@ def test_a_failure_rolls_back_with_its_reason(stacks: Deployer) -> None:
     assert stacks.resources(name) == {}
     with pytest.raises(ClientError, match="ROLLBACK_COMPLETE state and can not be updated"):
         stacks.update(name, body({"Good": parameter("x")}))
+    with pytest.raises(ClientError, match="ROLLBACK_COMPLETE state and can not be updated"):
+        stacks.api.create_change_set(
+            StackName=name, ChangeSetName="again", TemplateBody=body({"Good": parameter("x")})
+        )
+    stacks.api.delete_stack(StackName=name)
+    stacks.create(body({"Good": parameter("x")}), name)
+    assert stacks.status(name) == "CREATE_COMPLETE"
 
 
 def test_a_failure_can_be_left_as_it_is(stacks: Deployer) -> None:

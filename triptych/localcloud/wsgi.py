@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, BinaryIO
 
 Environ = dict[str, Any]
@@ -19,18 +20,7 @@ ROUTE = "triptych.route"
 MOTO_APP = "triptych.moto_app"
 """environ key: moto's application, for services that answer raw requests and hand some on"""
 
-_REASONS = {
-    200: "OK",
-    206: "Partial Content",
-    304: "Not Modified",
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    409: "Conflict",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 class FileWrapper:
@@ -60,7 +50,7 @@ class Response:
         headers = self.headers
         if not any(name.lower() == "content-length" for name, _ in headers):
             headers = [*headers, ("Content-Length", str(len(self.body)))]
-        start_response(f"{self.status} {_REASONS.get(self.status, 'Status')}", headers)
+        start_response(f"{self.status} {_PHRASES.get(self.status, 'Status')}", headers)
         return [self.body]
 
 

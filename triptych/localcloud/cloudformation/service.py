@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 25.0
 """How long a call waits for its stack operation: waiters then find it done at their first look"""
 _PAGE = 100
-_UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "ROLLBACK_COMPLETE")
+_UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 NO_CHANGES = (
     "The submitted information didn't contain changes. Submit different information to create a change set."
 )
@@ -116,6 +116,14 @@ class CloudFormationService:
             raise validation_error(
                 f"Stack:{stack.stack_id} is in {stack.status} state and can not be {verb}."
             )
+
+    def _updatable(self, name_or_id: str) -> Stack:
+        stack = self._store.stack(name_or_id)
+        if stack.status not in _UPDATABLE:
+            raise validation_error(
+                f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
+            )
+        return stack
 
     # -- templates
 
@@ -210,12 +218,7 @@ class CloudFormationService:
 
     def update_stack(self, context: RequestContext, params: Params) -> Params:
         with self._lock:
-            stack = self._store.stack(params["StackName"])
-            self._idle(stack, "updated")
-            if stack.status not in _UPDATABLE or stack.status == "ROLLBACK_COMPLETE":
-                raise validation_error(
-                    f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
-                )
+            stack = self._updatable(params["StackName"])
             body = self._body(params, stack)
             given = given_values(params.get("Parameters", []), stack.parameters)
             plan = self._engine.plan(body, given)
@@ -467,8 +470,7 @@ class CloudFormationService:
                     f"[{params['ChangeSetName']}]."
                 )
             if kind == "UPDATE":
-                stack = self._store.stack(name)
-                self._idle(stack, "updated")
+                stack = self._updatable(name)
             previous = stack if kind == "UPDATE" else None
             body = self._body(params, previous)
             given = given_values(params.get("Parameters", []), previous.parameters if previous else {})
