@@ -64,6 +64,11 @@ def deploy(
         and _tag(stack) == fingerprint
     ):
         return outputs(stack)
+    if stack and stack["StackStatus"] == "ROLLBACK_COMPLETE":
+        # CloudFormation refuses to update what a failed creation left: it can only be deleted.
+        say(f"removing what the failed creation of {target.stack_name} left")
+        cloudformation.delete_stack(StackName=target.stack_name)
+        cloudformation.get_waiter("stack_delete_complete").wait(StackName=target.stack_name)
     say(f"deploying stack {target.stack_name}")
     s3 = client("s3")
     _ensure_bucket(s3, target)
