@@ -97,7 +97,9 @@ class ExecutionRun:
             return None
         for state in reversed(self.states):
             if state.exited is None:
-                return self, state
+                # a failure path ends in a Task of its own: what it was taken for is what failed
+                caught = [other for other in self.states if other.error and other.exited]
+                return self, caught[-1] if caught and state.kind == "Task" else state
         return None
 
 

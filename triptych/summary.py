@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from triptych.executions import ExecutionRun
+from triptych.executions import ExecutionRun, parse
 from triptych.place import Place
 
 _REPORTS = {"data exploration": ("dataset", "exploration_uri"), "evaluation": ("model", "report_uri")}
@@ -24,7 +24,8 @@ def as_json(place: Place, run: ExecutionRun) -> dict[str, Any]:
     }
     if run.status != "SUCCEEDED":
         failed = run.failed_state()
-        found |= {"error": run.error, "cause": run.cause, "failed_state": failed[1].name if failed else None}
+        where = failed[1].name if failed else None
+        found |= {"error": run.error, "cause": _plain(run.cause), "failed_state": where}
         return found
     found |= {"is_new": output.get("is_new"), "dataset": output.get("dataset")}
     dataset = output.get("dataset") or {}
@@ -39,6 +40,12 @@ def as_json(place: Place, run: ExecutionRun) -> dict[str, Any]:
         if (uri := (output.get(part) or {}).get(key))
     }
     return found
+
+
+def _plain(cause: str | None) -> str | None:
+    """A function's exception comes as JSON; its message is what a person reads."""
+    found = parse(cause)
+    return str(found["errorMessage"]) if isinstance(found, dict) and "errorMessage" in found else cause
 
 
 def print_ending(place: Place, run: ExecutionRun) -> None:

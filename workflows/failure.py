@@ -1,9 +1,9 @@
 """How a machine ends badly so that it can go on: explain, notify, fail; after a redrive, back to what failed.
 
 Step Functions redrives an execution from the state at which it *ended*. After a Catch that is the end of the
-failure path, and a Fail state there would only fail again. So the path ends in a function that raises until the
-execution is redriven, and in a Choice that then leads back to the state that failed. Each catcher notes it
-in the variables ``failed_state`` (for the explanation) and ``resume_at``.
+failure path, and a Fail state there would only fail again. So the path ends in a function that raises until
+the execution is redriven, and in a Choice that then leads back to the state that failed. Each catcher notes
+it in the variables ``failed_state`` (for the explanation) and ``resume_at``.
 
 A rejection (bad data, a model below its gates) is no failure: it ends in a Fail state and nothing resumes it.
 """

@@ -1,7 +1,7 @@
 """From what Step Functions knows of a failure to a sentence.
 
-A failed job's cause is the job's whole description as JSON, a function's is its exception, a nested execution's
-is the execution; the reason is in another member of each.
+A failed job's cause is the job's whole description as JSON, a function's is its exception, a nested
+execution's is the execution; the reason is in another member of each.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ def _failure(event: Mapping[str, Any]) -> tuple[str, str, str]:
     error = _nested_error(failure.get("Cause")) or str(failure.get("Error") or "UnknownError")
     text = reason(failure.get("Cause") or "no cause was given")
     advice = _ADVICE.get(error, "")
-    cause = f"State '{event['failed_state']}': {error}: {text} {advice}".strip()
+    if text.startswith("State '"):  # a nested execution has said where and what already
+        cause = text
+    else:
+        cause = f"State '{event['failed_state']}': {error}: {text} {advice}".strip()
     return error, cause[:_LONGEST_CAUSE], f"{event['failed_state']} failed"
 
 

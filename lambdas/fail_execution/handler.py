@@ -1,7 +1,7 @@
 """End a failed execution with its error and cause; let it go on once it was redriven.
 
-A Fail state could not do the second: a redrive begins at the state where the execution ended, and that would fail
-again. What this function raises is the execution's error.
+A Fail state could not do the second: a redrive begins at the state where the execution ended, and that would
+fail again. What this function raises is the execution's error.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class NotMeasured(Exception):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The part of ``evaluation.json`` that gates read: metrics by split, and slices of the test split by column."""
+    """What gates read of ``evaluation.json``: metrics by split, and the test split's slices by column."""
 
     splits: Mapping[str, Mapping[str, Any]]
     slices: Mapping[str, list[Mapping[str, Any]]]
@@ -48,7 +48,7 @@ class Verdict:
 
 
 def judge(gates: Gates, evaluation: Evaluation, champion: Mapping[str, float]) -> Verdict:
-    """Hold every gate against the evaluation. ``champion`` holds its test metrics, empty where there is none."""
+    """Hold every gate against the evaluation. ``champion``: its test metrics, empty where there is none."""
     checks = [
         _check(f"{gate.metric} on {gate.split}", gate.limits, evaluation.metric(gate.split, gate.metric))
         for gate in gates.metrics

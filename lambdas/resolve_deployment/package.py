@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """What may be left out is None: the latest approved package, and the batch predictions it was made with."""
+    """What was left out is None: then the latest approved package, and the batch output it came with."""
 
     execution_name: str
     model_package_arn: str | None

@@ -1,4 +1,4 @@
-"""Resolve training inputs: the dataset, the contract's model section, the champion to beat, and where all goes."""
+"""Resolve training inputs: dataset, the contract's model section, the champion, and where all goes."""
 
 from __future__ import annotations
 

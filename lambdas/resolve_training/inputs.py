@@ -1,4 +1,4 @@
-"""What training, evaluation, batch transform and packaging need, from request, contract and dataset record."""
+"""What training, evaluation, batch transform and packaging need, from request, contract and dataset."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _latest(settings: Settings, contract: Contract, read: Callable[[str], str]) 
     except Exception as error:
         if type(error).__name__ in ("NoSuchKey", "ClientError", "KeyError"):
             raise NoDataset(
-                f"there is no registered dataset version at {uri}; run the data engineering state machine first"
+                f"no dataset version is registered at {uri}; run the data engineering state machine first"
             ) from error
         raise
     return record

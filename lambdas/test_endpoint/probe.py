@@ -14,7 +14,7 @@ class NothingToCompare(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """``rows`` of ``batch_uri`` are sent; answers may differ from the batch output by ``parity_tolerance``."""
+    """``rows`` of ``batch_uri`` are sent; answers may differ from its output by ``parity_tolerance``."""
 
     batch_uri: str
     transform_uri: str
@@ -74,8 +74,8 @@ def compare(
     # not <=, so that a NaN counts as a difference
     if not all(difference <= plan.parity_tolerance for difference in differences):
         reasons.append(
-            f"row {worst + 1} scores {answers[worst].score:.6f} at the endpoint and {expected[worst]:.6f} in the "
-            f"batch output, more than {plan.parity_tolerance:g} apart"
+            f"row {worst + 1} scores {answers[worst].score:.6f} at the endpoint and {expected[worst]:.6f} "
+            f"in the batch output, more than {plan.parity_tolerance:g} apart"
         )
     typical = median(latencies)
     if typical > plan.max_latency_ms:

@@ -1,8 +1,9 @@
 """Evaluate a trained model on the dataset's splits: ``evaluation.json`` and ``evaluation.html``.
 
 The numbers are in the format of SageMaker Model Monitor's model quality, with more under the key ``triptych``
-(metrics by split, slices of the test split, calibration, gain importance); what gates judge is read from there.
-Runs as a SageMaker Processing job in AWS's XGBoost image (Python 3.8 or later); every path is an argument.
+(metrics by split, slices of the test split, calibration, gain importance); what gates judge is read from
+there. Runs as a SageMaker Processing job in AWS's XGBoost image (Python 3.10 or later); every path is an
+argument.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -69,17 +71,18 @@ def main(arguments: Sequence[str]) -> int:
 
 def evaluate(
     splits: Mapping[str, Split], booster: xgboost.Booster, described: Mapping[str, Any], slices: Sequence[str]
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """The document; ``splits`` must hold ``test``. NaN becomes None, since JSON has none."""
     test = splits["test"]
     absent = [column for column in slices if column not in test.keys]
     if absent:
         raise CannotEvaluate(
-            f"cannot slice by {', '.join(absent)}: the keys of the test split are {', '.join(test.keys) or 'none'}; "
+            f"cannot slice by {', '.join(absent)}: "
+            f"the keys of the test split are {', '.join(test.keys) or 'none'}; "
             "see 'keys' in features.json"
         )
     calibrated = metrics.calibration(test.labels, test.scores)
-    document = model_quality(test.labels, test.scores, THRESHOLD, datetime.now(timezone.utc))
+    document = model_quality(test.labels, test.scores, THRESHOLD, datetime.now(timezone.utc))  # noqa: UP017 (Python 3.10)
     document["triptych"] = {
         "use_case": described["use_case"],
         "label": described["label"],
@@ -150,7 +153,7 @@ def score(
     return Split(labels, scores, keys)
 
 
-def _read(folder: Path, what: str, columns: Optional[List[str]]) -> Dict[str, np.ndarray]:
+def _read(folder: Path, what: str, columns: list[str] | None) -> dict[str, np.ndarray]:
     files = sorted(folder.rglob("*.parquet"))
     if not files:
         raise CannotEvaluate(
@@ -163,7 +166,7 @@ def _read(folder: Path, what: str, columns: Optional[List[str]]) -> Dict[str, np
     }
 
 
-def _histogram(split: Split, bins: int = 20) -> Dict[str, List[float]]:
+def _histogram(split: Split, bins: int = 20) -> dict[str, list[float]]:
     edges = np.linspace(0, 1, bins + 1)
     positive = split.labels > 0.5
     return {
@@ -173,7 +176,7 @@ def _histogram(split: Split, bins: int = 20) -> Dict[str, List[float]]:
     }
 
 
-def _importance(booster: xgboost.Booster, described: Mapping[str, Any]) -> List[Dict[str, Any]]:
+def _importance(booster: xgboost.Booster, described: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Total gain by feature, as shares that sum to 1, the largest first; a feature never split on has 0."""
     gains = booster.get_score(importance_type="total_gain")
     total = sum(gains.values()) or 1.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,18 +37,18 @@ def render(document: Mapping[str, Any]) -> str:
         section(
             "What it looks at",
             _importance(extra["importance"]),
-            "Each feature's share of the total gain of all splits. It says what the model uses, not what causes delay.",
+            "Each feature's share of the gain of all tree splits: what the model uses, not what causes the label.",
         ),
     ]
     return page(
         f"Evaluation: {extra['use_case']}",
         extra["label"].get("description") or extra["label"]["name"],
         "".join(body),
-        f"Evaluated {document['dataset']['evaluation_time']} on {number(document['dataset']['item_count'])} rows.",
+        f"Evaluated {document['dataset']['evaluation_time']} on {number(test['rows'])} rows.",
     )
 
 
-def _tiles(test: Mapping[str, Any], quality: Mapping[str, Any]) -> List[Tile]:
+def _tiles(test: Mapping[str, Any], quality: Mapping[str, Any]) -> list[Tile]:
     error = quality["auc"]["standard_deviation"]
     return [
         Tile("AUC", _three(test["auc"]), f"± {1.96 * error:.3f} (95 %)" if error is not None else ""),
@@ -94,7 +95,7 @@ def _precision_recall(quality: Mapping[str, Any], test: Mapping[str, Any]) -> st
 
 def _scores(extra: Mapping[str, Any]) -> str:
     found = extra["score_histogram"]
-    counts = [positive + negative for positive, negative in zip(found["positive"], found["negative"])]
+    counts = [sum(both) for both in zip(found["positive"], found["negative"], strict=True)]
     return figure(histogram("Scores", found["edges"], counts), "Scores", "how many rows get which score")
 
 
@@ -149,7 +150,7 @@ def _splits(splits: Mapping[str, Mapping[str, Any]]) -> str:
     return table(["Split", "Rows", *names], rows, numeric=range(1, len(names) + 2))
 
 
-def _slice_section(column: str, entries: Sequence[Dict[str, Any]]) -> str:
+def _slice_section(column: str, entries: Sequence[dict[str, Any]]) -> str:
     ordered = sorted(entries, key=lambda entry: _natural(entry["value"]))[:_SLICES_SHOWN]
     labels = [entry["value"] for entry in ordered]
     rows = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from triptych.core import metrics
 # https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality-metrics.html
 
 
-def model_quality(labels: np.ndarray, scores: np.ndarray, threshold: float, at: datetime) -> Dict[str, Any]:
+def model_quality(labels: np.ndarray, scores: np.ndarray, threshold: float, at: datetime) -> dict[str, Any]:
     """The document's standard part, with curves."""
     counts = metrics.confusion(labels, scores, threshold)
     roc = metrics.roc_curve(labels, scores)
@@ -53,6 +53,6 @@ def model_quality(labels: np.ndarray, scores: np.ndarray, threshold: float, at: 
     }
 
 
-def _value(share: float, rows: int) -> Dict[str, float]:
+def _value(share: float, rows: int) -> dict[str, float]:
     """A share with its binomial standard deviation."""
     return {"value": share, "standard_deviation": float(np.sqrt(share * (1 - share) / rows)) if rows else 0.0}

@@ -1,11 +1,12 @@
 """Train an XGBoost classifier on the dataset's Parquet splits (SageMaker script mode).
 
-Channels: ``train`` and ``validation`` (Parquet: the label first, then the features, all numeric) and ``features``
-(``features.json``, which names them). Hyperparameters are XGBoost's own, and ``num_round``, ``log_every`` (rounds
-between two evaluations) and ``early_stopping_rounds``. The model folder gets ``xgboost-model`` (UBJ),
-``features.json`` and ``training.json``. Paths come from SageMaker's environment variables only.
+Channels: ``train`` and ``validation`` (Parquet: the label first, then the features, all numeric) and
+``features`` (``features.json``, which names them). Hyperparameters are XGBoost's own, and ``num_round``,
+``log_every`` (rounds between two evaluations) and ``early_stopping_rounds``. The model folder gets
+``xgboost-model`` (UBJ), ``features.json`` and ``training.json``. Paths come from SageMaker's environment
+variables only.
 
-Runs in AWS's XGBoost image (Python 3.8 or later, XGBoost 1.7 or later) and needs nothing that is not in it.
+Runs in AWS's XGBoost image (Python 3.10 or later, XGBoost 1.7 or later) and needs nothing that is not in it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Table:
-    """A split as arrays: ``rows`` float32 (rows, features) with NaN for missing, ``labels`` float32 of 0 and 1."""
+    """A split: ``rows`` float32 (rows, features) with NaN for missing, ``labels`` float32 of 0 and 1."""
 
     rows: np.ndarray
     labels: np.ndarray
@@ -95,7 +96,8 @@ def train(places: Places, settings: Mapping[str, Any], started: float) -> None:
     training = read_split("train", places.train, label, names)
     validation = read_split("validation", places.validation, label, names)
     print(
-        f"{len(training.labels)} rows to train on, {len(validation.labels)} to validate, {len(names)} features",
+        f"{len(training.labels)} rows to train on, {len(validation.labels)} to validate on, "
+        f"{len(names)} features",
         flush=True,
     )
     parameters = {

@@ -422,13 +422,18 @@ def test_failures_are_explained(error: str, cause: str | None, expected: str) ->
     assert "arn:execution" in found["message"]
 
 
-def test_a_nested_executions_error_is_the_parents() -> None:
-    inner = json.dumps({"ExecutionArn": "arn", "Error": "ModelRejected", "Cause": "auc is too low"})
-    found = explanation.explain(event(failure={"Error": "States.TaskFailed", "Cause": inner}))
-    assert (found["error"], found["cause"]) == (
-        "ModelRejected",
-        "State 'Train model': ModelRejected: auc is too low",
-    )
+@pytest.mark.parametrize(
+    ("inner", "expected"),
+    [
+        ("auc is too low", "State 'Train model': ModelRejected: auc is too low"),
+        (json.dumps({"errorMessage": "State 'Deep': E: why"}), "State 'Deep': E: why"),
+    ],
+    ids=["a rejection", "a failure that says where"],
+)
+def test_a_nested_executions_error_is_the_parents(inner: str, expected: str) -> None:
+    cause = json.dumps({"ExecutionArn": "arn", "Error": "ModelRejected", "Cause": inner})
+    found = explanation.explain(event(failure={"Error": "States.TaskFailed", "Cause": cause}))
+    assert (found["error"], found["cause"]) == ("ModelRejected", expected)
 
 
 @pytest.mark.parametrize(

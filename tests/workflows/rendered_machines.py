@@ -1,4 +1,4 @@
-"""The committed definitions, read for tests, and Step Functions running them with services that a test plays."""
+"""The committed definitions, and Step Functions running them with services that a test plays."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _machine_name(camel: str) -> str:
 
 
 class Services:
-    """Plays the services: what is asked is noted, answers come from ``answers``, one after another, the last again.
+    """Plays the services: notes what is asked; answers come one after another, the last again and again.
 
     Keys are a function's name (``JudgeModel``), a Glue job's (``the-CleanDataJob``) or the integration
     (``sagemaker:createEndpoint``).

@@ -1,4 +1,4 @@
-"""What every committed definition promises: timeouts, retries, one failure path, valid calls, readable names."""
+"""What every committed definition promises: timeouts, retries, one failure path, valid calls."""
 
 from __future__ import annotations
 

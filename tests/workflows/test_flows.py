@@ -308,7 +308,7 @@ def test_a_redriven_pipeline_goes_on_inside_the_nested_run(runner: Runner) -> No
     runner.services.answer("sagemaker:createTrainingJob.sync", FAILED, trained)
     ended = runner.run("pipeline")
     assert (ended["status"], ended["error"]) == ("FAILED", "TaskFailed")
-    assert "State 'Run model'" in ended["cause"]
+    assert ended["cause"].startswith("State 'Train model'")
     assert "ExecuteUserScriptError" in ended["cause"]
     ended = runner.redrive("pipeline")
     assert ended["status"] == "SUCCEEDED", ended

@@ -1,7 +1,7 @@
 """How good a binary classifier's scores are: pure numpy, one function a question.
 
-``labels`` are 0 and 1, ``scores`` probabilities in 0..1, both of shape (rows,). Metrics that need both labels are
-NaN where only one is there.
+``labels`` are 0 and 1, ``scores`` probabilities in 0..1, both of shape (rows,). Metrics that need both labels
+are NaN where only one is there.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Rows whose score lies in ``[low, high)``: how many, their mean score, and the share that is positive."""
+    """Rows whose score lies in ``[low, high)``: how many, their mean score, their positive share."""
 
     low: float
     high: float

@@ -11,8 +11,8 @@ _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9-]+")
 def job_prefix(use_case: str, execution_name: str, longest: int = 44) -> str:
     """What the names of an execution's SageMaker jobs begin with: ``<use case>-<execution name>``.
 
-    SageMaker allows letters, digits and hyphens, 63 in all; what is longer is cut and told apart by a hash, and so
-    is a name that had to be changed. ``longest`` leaves room for ``-evaluate-99-99``.
+    SageMaker allows letters, digits and hyphens, 63 in all; what is longer is cut and told apart by a hash,
+    and so is a name that had to be changed. ``longest`` leaves room for ``-evaluate-99-99``.
     """
     wanted = f"{use_case}-{execution_name}"
     cleaned = re.sub("-{2,}", "-", _NOT_ALLOWED.sub("-", wanted)).strip("-")

@@ -1,8 +1,8 @@
 """A nested execution that a redriven parent finds again, instead of starting its work anew.
 
 The child has the parent's name. StartExecution with the name and input of a *running* execution gives it
-back; of an ended one it is refused. Then the child is looked at: its output is taken if it succeeded, else it is
-redriven from where it failed, and waited for by starting it "again".
+back; of an ended one it is refused. Then the child is looked at: its output is taken if it succeeded, else it
+is redriven from where it failed, and waited for by starting it "again".
 """
 
 from __future__ import annotations
