@@ -48,7 +48,7 @@ def test_an_object_comes_back_with_all_that_was_said_of_it(endpoint: Endpoint, b
         ContentType="text/csv",
         CacheControl="no-cache",
         ContentEncoding="identity",
-        Metadata={"owner": "me"},
+        Metadata={"owner": "me", "snake_case": "kept"},
         Tagging="team=ml&stage=dev",
     )
     got = endpoint.client.get_object(Bucket=bucket, Key="a/b c+d/é.csv")
@@ -58,7 +58,7 @@ def test_an_object_comes_back_with_all_that_was_said_of_it(endpoint: Endpoint, b
         "text/csv",
         "no-cache",
         "identity",
-        {"owner": "me"},
+        {"owner": "me", "snake_case": "kept"},
     )
     assert got["TagCount"] == 2
     assert got["ChecksumCRC32"] == base64.b64encode(zlib.crc32(b"hello").to_bytes(4, "big")).decode()

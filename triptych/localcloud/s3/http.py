@@ -33,8 +33,9 @@ class S3Request:
     @classmethod
     def parse(cls, environ: dict[str, Any]) -> S3Request:
         """Raises InvalidURI for a path that is not UTF-8."""
+        spelled = environ.get("moto.preserved_header_names", {})  # metadata names with underscores
         headers = {
-            name[5:].replace("_", "-").lower(): value
+            spelled.get(name, name[5:].replace("_", "-")).lower(): value
             for name, value in environ.items()
             if name.startswith("HTTP_")
         }
