@@ -37,7 +37,7 @@ def render(document: Mapping[str, Any]) -> str:
         section(
             "What it looks at",
             _importance(extra["importance"]),
-            "Each feature's share of the gain of all tree splits: what the model uses, not what causes the label.",
+            "Each feature's share of the gain: what the model uses, not what causes the label.",
         ),
     ]
     return page(
