@@ -238,7 +238,10 @@ class MotoBackend:
 
         for name in _PRELOADED:
             try:
-                backends.get_backend(name)
+                # moto's dispatcher loads backends under this lock; two threads that load modules which import
+                # each other in circles would see them half done.
+                with self._dispatcher.lock:
+                    backends.get_backend(name)
             except Exception:
                 _log.exception("moto's %s could not be preloaded", name)
 
