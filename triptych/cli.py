@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     run = command("run", "run the whole pipeline and watch it", "run", cloud=True)
     run.add_argument("use_case", help="a folder of usecases/, e.g. flights")
     run.add_argument("--if-new", action="store_true", help="end early when no source object changed")
+    run.add_argument("--beside", action="store_true", help="start although another run is going on")
     run.add_argument("--name", help="the run's name (default: made from the time)")
     run.add_argument("--no-follow", action="store_true", help="start it and return at once")
 

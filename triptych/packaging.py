@@ -87,7 +87,7 @@ def build(project: Path, use_case: str, folder: Path | None = None) -> Build:
 
 
 def _sagemaker_source(folder: Path, source: Path, core: list[tuple[str, Path]]) -> Path:
-    """A source archive for script mode; a program of its own (``__main__.py``) as an archive that Python runs."""
+    """A source archive for script mode; a program (``__main__.py``) as an archive that Python runs."""
     entries = [*_tree(source, ""), *core]
     if (source / "__main__.py").is_file():
         return _zip(folder / f"{source.name}.pyz", entries)

@@ -16,15 +16,13 @@ def upload_if_empty(
     project: Path,
     use_case: str,
     bucket: str,
-    client: Callable[[str], Any],
-    upload_rule: str | None,
+    s3: Any,
     say: Callable[[str], None],
 ) -> int:
     """Upload the sample where nothing lies below ``raw/``; returns how many files went up.
 
-    The upload rule is disabled meanwhile: a dozen first files shall not start a dozen pipelines.
+    The bucket announces nothing meanwhile: a dozen first files shall not start a dozen pipelines.
     """
-    s3 = client("s3")
     source = project / "usecases" / use_case / "sample.py"
     if s3.list_objects_v2(Bucket=bucket, Prefix=RAW_PREFIX, MaxKeys=1)["KeyCount"] or not source.is_file():
         return 0
@@ -33,7 +31,7 @@ def upload_if_empty(
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with tempfile.TemporaryDirectory() as folder, _rule_disabled(client("events"), upload_rule):
+    with tempfile.TemporaryDirectory() as folder, _without_events(s3, bucket):
         module.write_raw(Path(folder))
         files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
         total = sum(path.stat().st_size for path in files)
@@ -45,12 +43,12 @@ def upload_if_empty(
 
 
 @contextmanager
-def _rule_disabled(events: Any, rule: str | None) -> Iterator[None]:
-    if rule is None or events.describe_rule(Name=rule)["State"] != "ENABLED":
-        yield
-        return
-    events.disable_rule(Name=rule)
+def _without_events(s3: Any, bucket: str) -> Iterator[None]:
+    """Turn the bucket's notifications off meanwhile: what is written then was never announced."""
+    told = s3.get_bucket_notification_configuration(Bucket=bucket)
+    told.pop("ResponseMetadata", None)
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
     try:
         yield
     finally:
-        events.enable_rule(Name=rule)
+        s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=told)

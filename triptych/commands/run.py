@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from triptych import sample
 from triptych.commands.cloud import bring_up
@@ -28,12 +29,13 @@ def run(place: Place, arguments: argparse.Namespace) -> int:
         place.project,
         arguments.use_case,
         outputs["DataBucket"],
-        place.client,
-        outputs.get("UploadRuleName"),
+        place.client("s3"),
         say,
     )
     name = arguments.name or f"run-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
     stepfunctions = place.client("stepfunctions")
+    if not arguments.beside:
+        _refuse_beside_another(stepfunctions, outputs["PipelineStateMachineArn"])
     given = {
         "use_case": arguments.use_case,
         "force": not arguments.if_new,
@@ -53,6 +55,16 @@ def run(place: Place, arguments: argparse.Namespace) -> int:
         )
         return 0
     return watch(place, started["executionArn"], quiet=arguments.json)
+
+
+def _refuse_beside_another(stepfunctions: Any, pipeline: str) -> None:
+    """Two runs would both change the endpoint, and one of them would lose."""
+    going_on = stepfunctions.list_executions(stateMachineArn=pipeline, statusFilter="RUNNING", maxResults=1)
+    for entry in going_on["executions"]:
+        raise CommandFailed(
+            f"run {entry['name']} is going on; watch it with `triptych resume {entry['name']}`, "
+            "or start another beside it with --beside"
+        )
 
 
 def watch(place: Place, arn: str, quiet: bool) -> int:

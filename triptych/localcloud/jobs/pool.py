@@ -272,8 +272,8 @@ class _Server:
                 env={
                     **os.environ,
                     "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
-                    # Read when libgomp is loaded. Threads that spin while they wait make two jobs side by side
-                    # many times slower than one after the other.
+                    # Read when libgomp is loaded. Threads that spin while they wait make two jobs side by
+                    # side many times slower than one after the other.
                     "OMP_WAIT_POLICY": "PASSIVE",
                 },
                 stdin=subprocess.DEVNULL,
