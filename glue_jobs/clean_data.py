@@ -60,7 +60,8 @@ def transform(table: Table, engine: Engine, source: str, *, with_lines: bool = F
         texts.append(f"line, {original} AS original")
     return (
         f"SELECT {place}{', '.join(values)}, concat_ws('; ', {', '.join(reasons)}) AS reasons "
-        f"FROM (SELECT source_file, {', '.join(texts)} FROM {source})"
+        f"FROM (SELECT source_file, {', '.join(texts)}, {engine.computed_once} AS computed_once FROM {source}) "
+        f"WHERE computed_once IS NOT NULL"
     )
 
 
@@ -72,8 +73,9 @@ def good_rows(table: Table, engine: Engine, source: str) -> str:
         texts.append(f"{parsed_value(column, table, engine)} AS `{column.name}`")
         values.append(f"{final_value(column)} AS `{column.name}`")
         tests += [f"NOT ({test})" for test, _ in row_tests(column, table)]
-    where = f" WHERE {' AND '.join(tests)}" if tests else ""
-    return f"SELECT {', '.join(values)} FROM (SELECT {', '.join(texts)} FROM {source}){where}"
+    texts.append(f"{engine.computed_once} AS computed_once")
+    where = " AND ".join(["computed_once IS NOT NULL", *tests])
+    return f"SELECT {', '.join(values)} FROM (SELECT {', '.join(texts)} FROM {source}) WHERE {where}"
 
 
 def clean_table(engine: Engine, table: Table, files: Sequence[SourceFile], clean_uri: str) -> TableCounts:

@@ -34,6 +34,10 @@ class SourceFile:
 class Engine(Protocol):
     """What both engines offer. Views are session-wide names; SQL is Spark's."""
 
+    computed_once: str
+    """A column to select beside parsed values, and to test with ``computed_once IS NOT NULL``: without it Spark
+    pushes each test below the projection and parses a value again for every test, past its 64 KB of code"""
+
     def open_csv(
         self, view: str, files: Sequence[SourceFile], columns: Sequence[str], delimiter: str
     ) -> None:
@@ -92,66 +96,109 @@ def _has_iso_shape(text: str) -> str:
 class SparkEngine:
     """Real Spark: AWS Glue, or PySpark on the laptop."""
 
+    # Nothing is pushed below a projection that is not deterministic.
+    computed_once = "monotonically_increasing_id()"
+
     def __init__(self, spark: Any) -> None:
         self._spark = spark
         spark.conf.set("spark.sql.session.timeZone", "UTC")
         # A bad value is a row for the quarantine, never the end of the job.
         spark.conf.set("spark.sql.ansi.enabled", "false")
+        # Whether a row has the right number of fields must not depend on which of them a query asks for.
+        spark.conf.set("spark.sql.csv.parser.columnPruning.enabled", "false")
+        self._csv: dict[str, tuple[Sequence[SourceFile], Sequence[str]]] = {}
 
     def open_csv(
         self, view: str, files: Sequence[SourceFile], columns: Sequence[str], delimiter: str
     ) -> None:
         from pyspark.sql import functions as f
 
-        lines = self._spark.read.text([file.uri for file in files]).select(
-            f.col("value"),
-            f.monotonically_increasing_id().alias("id"),
-            f.col("_metadata.file_path").alias("path"),
-            f.col("_metadata.file_block_start").alias("block"),
-        )
-        lines.createOrReplaceTempView(f"{view}_lines")
         schema = ", ".join(f"`{name}` STRING" for name in (*columns, "_malformed"))
-        options = {
-            "sep": delimiter,
-            "columnNameOfCorruptRecord": "_malformed",
-            "mode": "PERMISSIVE",
-            "escape": '"',
-        }
-        key = f"coalesce({', '.join(self._key_of(file) for file in files)})"
-        # The header is the first line of a file's first block; each block starts in a partition of its own.
-        self._spark.sql(
-            f"SELECT path, block, min(id) AS first_id, count(*) AS lines FROM {view}_lines GROUP BY path, block"
-        ).createOrReplaceTempView(f"{view}_blocks")
-        located = self._spark.sql(
-            f"""SELECT value, line, {key} AS source_file FROM (
-                  SELECT l.value, l.path, l.id - b.first_id + b.before + 1 AS line FROM {view}_lines l JOIN (
-                    SELECT path, block, first_id,
-                      coalesce(sum(lines) OVER (PARTITION BY path ORDER BY block
-                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before FROM {view}_blocks) b
-                  ON l.path = b.path AND l.block = b.block)
-                WHERE line > 1 AND value <> ''"""
+        rows = (
+            self._spark.read.schema(schema)
+            .options(header="true", sep=delimiter, quote='"', escape='"', mode="PERMISSIVE")
+            .option("columnNameOfCorruptRecord", "_malformed")
+            .csv([file.uri for file in files])
         )
-        parsed = located.withColumn("fields", f.from_csv("value", schema, options))
-        parsed.createOrReplaceTempView(f"{view}_parsed")
-        names = ", ".join(f"nullif(fields.`{name}`, '') AS `{name}`" for name in columns)
-        for name, line in ((view, ""), (f"{view}_numbered", "line, ")):
-            self._spark.sql(
-                f"SELECT source_file, {line}{names} FROM {view}_parsed WHERE fields._malformed IS NULL"
-            ).createOrReplaceTempView(name)
+        located = rows.select(
+            *(f.when(f.col(name) != "", f.col(name)).alias(name) for name in columns),
+            f.col("_malformed"),
+            f.monotonically_increasing_id().alias("_id"),
+            f.col("_metadata.file_path").alias("_path"),
+            f.col("_metadata.file_block_start").alias("_block"),
+        )
+        located.createOrReplaceTempView(f"{view}_located")
+        self._csv[view] = (list(files), columns)
+        names = ", ".join(f"`{name}`" for name in columns)
         self._spark.sql(
-            f"SELECT source_file, line, value AS row FROM {view}_parsed WHERE fields._malformed IS NOT NULL"
-        ).createOrReplaceTempView(f"{view}_malformed")
+            f"SELECT {self._key(files)} AS source_file, {names} FROM {view}_located WHERE _malformed IS NULL"
+        ).createOrReplaceTempView(view)
 
     @staticmethod
-    def _key_of(file: SourceFile) -> str:
-        return f"CASE WHEN endswith(path, {quoted(file.key)}) THEN {quoted(file.key)} END"
+    def _key(files: Sequence[SourceFile]) -> str:
+        cases = " ".join(
+            f"WHEN endswith(_path, {quoted(file.key)}) THEN {quoted(file.key)}" for file in files
+        )
+        return f"CASE {cases} END"
+
+    def _lines(self, view: str) -> Any:
+        """The files as text: value, and the place of each line by partition."""
+        from pyspark.sql import functions as f
+
+        return self._spark.read.text([file.uri for file in self._csv[view][0]]).select(
+            f.col("value"),
+            f.monotonically_increasing_id().alias("_id"),
+            f.col("_metadata.file_path").alias("_path"),
+            f.col("_metadata.file_block_start").alias("_block"),
+        )
+
+    @staticmethod
+    def _placed(source: str, columns: str) -> str:
+        """SQL that numbers the rows of each file from 1, in file order, from their ids inside partitions."""
+        return f"""
+            SELECT {columns}, r._path, r._id - b.first_id + b.before + 1 AS place FROM {source} r JOIN (
+              SELECT _path, _block, first_id, coalesce(sum(n) OVER (PARTITION BY _path ORDER BY _block
+                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+              FROM (SELECT _path, _block, min(_id) AS first_id, count(*) AS n
+                    FROM {source} GROUP BY _path, _block)) b
+            ON r._path = b._path AND r._block = b._block"""
 
     def number_lines(self, view: str) -> None:
-        """Both views were defined by open_csv: Spark computes them only when they are read."""
+        files, columns = self._csv[view]
+        self._lines(view).createOrReplaceTempView(f"{view}_lines")
+        lines = self._placed(f"{view}_lines", "value")
+        blank = self.rows(f"SELECT _path, place FROM ({lines}) WHERE value = '' ORDER BY _path, place")
+        # A blank line gives no row, and so shifts the numbers after it: how many rows stood before each.
+        before: dict[str, list[int]] = {}
+        for row in blank:
+            found = before.setdefault(row["_path"], [])
+            found.append(row["place"] - 2 - len(found))
+        shifts = " ".join(
+            f"WHEN _path = {quoted(path)} "
+            f"THEN size(filter(array({', '.join(map(str, counts))}), skipped -> skipped < place))"
+            for path, counts in before.items()
+        )
+        line = f"place + 1 + CASE {shifts} ELSE 0 END" if shifts else "place + 1"
+        names = ", ".join(f"`{name}`" for name in columns)
+        placed = self._placed(f"{view}_located", f"{names}, _malformed")
+        self._spark.sql(
+            f"SELECT {self._key(files)} AS source_file, {line} AS line, {names}, _malformed FROM ({placed})"
+        ).createOrReplaceTempView(f"{view}_placed")
+        self._spark.sql(
+            f"SELECT source_file, line, {names} FROM {view}_placed WHERE _malformed IS NULL"
+        ).createOrReplaceTempView(f"{view}_numbered")
+        self._spark.sql(
+            f"SELECT source_file, line, _malformed AS row FROM {view}_placed WHERE _malformed IS NOT NULL"
+        ).createOrReplaceTempView(f"{view}_malformed")
 
     def count_rows(self, view: str) -> dict[str, int]:
-        rows = self.rows(f"SELECT source_file, count(*) AS n FROM {view}_parsed GROUP BY source_file")
-        return {row["source_file"]: row["n"] for row in rows}
+        files = self._csv[view][0]
+        self._lines(view).createOrReplaceTempView(f"{view}_lines")
+        counted = self.rows(
+            f"SELECT {self._key(files)} AS source_file, count(*) - 1 AS n FROM {view}_lines "
+            f"WHERE value <> '' GROUP BY {self._key(files)}"
+        )
+        return {file.key: 0 for file in files} | {row["source_file"]: row["n"] for row in counted}
 
     def open_parquet(self, view: str, uri: str) -> None:
         self._spark.read.parquet(uri).createOrReplaceTempView(view)
@@ -204,6 +251,8 @@ class _LocalPaths:
 
 class DuckDbEngine:
     """DuckDB, on the connection of the SQLFrame session that stands in for Spark's."""
+
+    computed_once = "1"
 
     def __init__(self, session: Any) -> None:
         self._connection = session._conn

@@ -63,6 +63,7 @@ def spark_session() -> Any:
     for name, value in {
         "spark.sql.shuffle.partitions": "2",
         "spark.driver.memory": "2g",
+        "spark.log.level": "ERROR",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
     }.items():
