@@ -235,6 +235,30 @@ def test_jsonata(sfn: Harness, expression: Any, expected: Any) -> None:
     assert sfn.output({**JSONATA, "StartAt": "P", "States": a_pass(Output=expression)}, value) == expected
 
 
+@pytest.mark.parametrize(
+    ("expression", "cause"),
+    [
+        ("{% $states.input.none %}", "returned nothing (undefined)."),
+        ("{% 'a' + 1 %}", "threw an error during evaluation. T2001: "),
+        ("{% $error('boom') %}", "threw an error during evaluation. D3137: boom"),
+        ("{% function($x){$x} %}", "returned an unsupported result type."),
+        ("{% ($f := function($n){$f($n + 1)}; $f(0)) %}", "threw an error during evaluation. D1012: "),
+        ("{% ($f := function($n){1 + $f($n + 1)}; $f(0)) %}", "threw an error during evaluation. "),
+        ("{% $eval('1') %}", "the function $eval is not supported"),
+    ],
+)
+def test_jsonata_that_fails(sfn: Harness, expression: str, cause: str) -> None:
+    execution = sfn.start({**JSONATA, "StartAt": "P", "States": a_pass(Output=expression)}, {})
+    ended = sfn.wait(execution)
+    assert ended["error"] == "States.QueryEvaluationError"
+    assert cause in ended["cause"]
+    failed = sfn.history(execution)[-2]
+    assert (failed["type"], failed["evaluationFailedEventDetails"]["location"]) == (
+        "EvaluationFailed",
+        "Output",
+    )
+
+
 def test_jsonata_randomness_is_the_executions_own(sfn: Harness) -> None:
     states = a_pass(Output="{% [$random(7), $random(7), $length($uuid())] %}")
     first, second, length = sfn.output({**JSONATA, "StartAt": "P", "States": states})

@@ -12,8 +12,8 @@ from triptych.localcloud.stepfunctions.intrinsics import hash_text, uuid_text
 from triptych.localcloud.stepfunctions.jsontext import decode, encode, is_number
 from triptych.localcloud.stepfunctions.scope import Scope
 
-MAX_MILLISECONDS = 5_000
-MAX_DEPTH = 200
+MAX_STEPS = 400_000
+"""subexpressions evaluated in one expression: a bound on runaways that a replay meets at the same place"""
 
 
 class InvalidQuery(ValueError):
@@ -61,6 +61,7 @@ def evaluate(text: str, scope: Scope, states: dict[str, Any], location: str) -> 
 
     expression = compile_query(text)
     bindings = _functions(scope)
+    bindings["__evaluate_entry"] = _budget()
     for name, value in scope.variables.items():
         bindings[name] = Utils.NULL_VALUE if value is None else value
     bindings["states"] = {**states, "context": scope.context()} if "$states" in text else states
@@ -80,6 +81,21 @@ def evaluate(text: str, scope: Scope, states: dict[str, Any], location: str) -> 
         return _plain(value, Utils.NULL_VALUE)
     except _Unsupported as error:
         raise refuse("returned an unsupported result type.") from error
+
+
+def _budget() -> Callable[[Any, Any, Any], None]:
+    """Called by the library before each subexpression."""
+    from jsonata.jexception import JException
+
+    left = MAX_STEPS
+
+    def spend(expression: Any, value: Any, environment: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise JException("D1012", -1, MAX_STEPS)
+
+    return spend
 
 
 class _Unsupported(Exception):
