@@ -116,7 +116,8 @@ def clean_table(engine: Engine, table: Table, files: Sequence[SourceFile], clean
             Step(
                 f"{table.name}_judged",
                 f"""SELECT *, CASE WHEN reasons <> '' THEN reasons
-                      WHEN same_row > 1 THEN '{DUPLICATE_ROW}' WHEN same_key > 1 THEN '{DUPLICATE_KEY}' ELSE '' END AS verdict
+                      WHEN same_row > 1 THEN '{DUPLICATE_ROW}'
+                      WHEN same_key > 1 THEN '{DUPLICATE_KEY}' ELSE '' END AS verdict
                     FROM (SELECT *,
                       row_number() OVER (PARTITION BY reasons, {every} ORDER BY source_file, line) AS same_row,
                       row_number() OVER (PARTITION BY reasons, {key} ORDER BY source_file, line) AS same_key
@@ -125,8 +126,8 @@ def clean_table(engine: Engine, table: Table, files: Sequence[SourceFile], clean
             ),
             Step(
                 bad,
-                f"""SELECT {quoted(table.name)} AS `table`, source_file, CAST(line AS BIGINT) AS line, verdict AS reasons,
-                      original AS row FROM {table.name}_judged WHERE verdict <> ''
+                f"""SELECT {quoted(table.name)} AS `table`, source_file, CAST(line AS BIGINT) AS line,
+                      verdict AS reasons, original AS row FROM {table.name}_judged WHERE verdict <> ''
                     UNION ALL SELECT {quoted(table.name)}, source_file, CAST(line AS BIGINT), '{MALFORMED}', row
                     FROM {raw}_malformed""",
                 keep=True,

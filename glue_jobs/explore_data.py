@@ -211,7 +211,8 @@ def _histograms(engine: Engine, table: Table, summary: dict[str, Any]) -> dict[s
 def _categories(engine: Engine, table: Table) -> dict[str, tuple[dict[str, int], int, int]]:
     """By string column: the most frequent values, how many different ones there are, rows of the others."""
     parts = [
-        f"""SELECT * FROM (SELECT {quoted(column.name)} AS name, value, n, count(*) OVER () AS different, sum(n) OVER () AS total,
+        f"""SELECT * FROM (SELECT {quoted(column.name)} AS name, value, n,
+              count(*) OVER () AS different, sum(n) OVER () AS total,
               row_number() OVER (ORDER BY n DESC, value) AS place
             FROM (SELECT `{column.name}` AS value, count(*) AS n FROM {table.name}_values
                   WHERE `{column.name}` IS NOT NULL GROUP BY `{column.name}`)) WHERE place <= {CATEGORIES_KEPT}"""

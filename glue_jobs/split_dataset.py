@@ -26,7 +26,7 @@ class SplitEmpty(Exception):
 
 
 def transform(contract: Contract, keys: Sequence[str], features: str = "features") -> list[Step]:
-    """The queries from the view ``features`` to ``labelled_rows`` (every row of a split, with ``split``) and ``counts``."""
+    """The queries from the view ``features`` to ``labelled_rows`` (with ``split`` and ``place``) and ``counts``."""
     time = f"{KEY_PREFIX}{contract.splits.column}"
     cases = " ".join(
         f"WHEN {time} >= DATE '{window.start}' AND {time} < DATE '{window.before}' THEN '{name}'"
@@ -69,9 +69,10 @@ def splits_document(contract: Contract, counts: Sequence[Mapping[str, Any]]) -> 
             "last": str(row["last_time"]) if row and rows else None,
         }
     if not any(split["rows"] for split in splits.values()):
+        outside = by_split.get("outside", {}).get("n", 0)
         raise SplitEmpty(
             f"no labelled row has its {contract.splits.column} in any split; "
-            f"do the windows of the contract (splits) fit the data? Rows outside: {by_split.get('outside', {}).get('n', 0)}"
+            f"do the windows of the contract (splits) fit the data? Rows outside: {outside}"
         )
     return {
         "splits": splits,

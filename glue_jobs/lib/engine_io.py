@@ -270,7 +270,8 @@ class DuckDbEngine:
         types = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in columns)
         scan = (
             f"read_csv([{', '.join(map(_literal, by_path))}], header=true, auto_detect=false, columns={{{types}}}, "
-            f"delim={_literal(delimiter)}, quote='\"', escape='\"', nullstr='', filename='source_path', ignore_errors=true"
+            f"delim={_literal(delimiter)}, quote='\"', escape='\"', nullstr='', "
+            "filename='source_path', ignore_errors=true"
         )
         self._csv[view] = (by_path, scan, columns)
         names = ", ".join(f'"{name}"' for name in columns)
@@ -316,14 +317,16 @@ class DuckDbEngine:
         connection.execute(
             f"""CREATE OR REPLACE TEMP VIEW {view}_numbered AS
                 SELECT {self._key(by_path)} AS source_file,
-                  place + 1 + (SELECT count(*) FROM {view}_skipped s WHERE s.source_path = o.source_path AND s.before < place)
+                  place + 1 + (SELECT count(*) FROM {view}_skipped s
+                               WHERE s.source_path = o.source_path AND s.before < place)
                     AS line, {names}
                 FROM (SELECT *, ordinal - min(ordinal) OVER (PARTITION BY source_path) + 1 AS place
                       FROM {view}_ordinals) o"""
         )
         connection.execute(
             f"""CREATE OR REPLACE TEMP VIEW {view}_malformed AS
-                SELECT {self._key(by_path)} AS source_file, line, rtrim(text, chr(13) || chr(10)) AS row FROM {view}_rejected"""
+                SELECT {self._key(by_path)} AS source_file, line,
+                  rtrim(text, chr(13) || chr(10)) AS row FROM {view}_rejected"""
         )
 
     def count_rows(self, view: str) -> dict[str, int]:

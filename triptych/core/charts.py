@@ -176,7 +176,8 @@ class _Frame:
     def svg(self, title: str, marks: str, unit: str) -> str:
         """The whole element, with grid and y ticks behind ``marks``."""
         grid = "".join(
-            f'<line class="grid" x1="{_LEFT}" x2="{self.width - _RIGHT}" y1="{self.y(tick):.1f}" y2="{self.y(tick):.1f}"/>'
+            f'<line class="grid" x1="{_LEFT}" x2="{self.width - _RIGHT}" '
+            f'y1="{self.y(tick):.1f}" y2="{self.y(tick):.1f}"/>'
             f'<text class="tick" x="{_LEFT - 6}" y="{self.y(tick) + 3.5:.1f}" text-anchor="end">{_short(tick)}</text>'
             for tick in self._ticks
         )

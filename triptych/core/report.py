@@ -88,12 +88,14 @@ font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,s
 main{max-width:1180px;margin:0 auto;padding:36px 24px 60px}h1{margin:0;font-size:30px;letter-spacing:-.02em}
 h2{margin:0 0 4px;font-size:19px;letter-spacing:-.01em}.sub{margin:4px 0 26px;color:var(--soft)}
 section{background:var(--card);border:1px solid var(--rule);border-radius:14px;padding:22px 24px;margin:18px 0}
-.note{margin:0 0 14px;color:var(--soft)}.tiles{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(165px,1fr))}
+.note{margin:0 0 14px;color:var(--soft)}
+.tiles{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(165px,1fr))}
 .tile{background:var(--card);border:1px solid var(--rule);border-radius:14px;padding:14px 18px}
 .tile span{display:block;color:var(--soft);font-size:13px}.tile b{display:block;font-size:25px;letter-spacing:-.02em;
 font-variant-numeric:tabular-nums}.tile small{color:var(--soft)}
 .good b{color:var(--good)}.warn b{color:var(--warn)}.bad b{color:var(--bad)}
-.figures{display:grid;gap:22px 30px;grid-template-columns:repeat(auto-fill,minmax(330px,1fr))}figure{margin:0;min-width:0}
+.figures{display:grid;gap:22px 30px;grid-template-columns:repeat(auto-fill,minmax(330px,1fr))}
+figure{margin:0;min-width:0}
 figcaption{font-weight:600;margin-bottom:6px}figcaption small{font-weight:400;color:var(--soft);margin-left:6px}
 .plot{width:100%;height:auto;display:block}.grid{stroke:var(--rule)}.tick{fill:var(--soft);font-size:11.5px}
 .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:round}.empty{fill:var(--rule)}
