@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glue_lib.column_rules import final_value, original_row, parsed_value, row_tests
+from glue_lib.column_rules import final_value, good_value_test, original_row, parsed_value, row_tests
 from glue_lib.engine_io import Engine, SourceFile, open_engine, quoted
 from glue_lib.job import accepted_files, arguments, put_json, read_contract
 
@@ -67,14 +67,16 @@ def transform(table: Table, engine: Engine, source: str, *, with_lines: bool = F
 
 def good_rows(table: Table, engine: Engine, source: str) -> str:
     """The SQL of the rows that nothing is wrong with, typed, without building their reasons."""
-    texts, values, tests = [], [], []
+    texts: list[str] = []
+    values: list[str] = []
+    tests: list[str | None] = []
     for column in table.columns.values():
         texts.append(f"`{column.name}` AS `{column.name}__text`")
         texts.append(f"{parsed_value(column, table, engine)} AS `{column.name}`")
         values.append(f"{final_value(column)} AS `{column.name}`")
-        tests += [f"NOT ({test})" for test, _ in row_tests(column, table)]
+        tests.append(good_value_test(column, table))
     texts.append(f"{engine.computed_once} AS computed_once")
-    where = " AND ".join(["computed_once IS NOT NULL", *tests])
+    where = " AND ".join(["computed_once IS NOT NULL", *filter(None, tests)])
     return f"SELECT {', '.join(values)} FROM (SELECT {', '.join(texts)} FROM {source}) WHERE {where}"
 
 

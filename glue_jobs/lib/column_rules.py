@@ -91,6 +91,28 @@ def value_tests(column: Column) -> list[tuple[str, str]]:
     return tests
 
 
+def good_value_test(column: Column, table: Table) -> str | None:
+    """One test that a good row passes: no test of ``row_tests`` holds. None where any value will do."""
+    name = f"`{column.name}`"
+    tests: list[str] = []
+    if column.on_bad != "make_null":
+        if column.type == "integer":
+            tests.append(f"{name} = floor({name})")
+        tests += [f"{name} >= {column.min}"] * (column.min is not None)
+        tests += [f"{name} <= {column.max}"] * (column.max is not None)
+        if column.allowed:
+            tests.append(f"{name} IN ({', '.join(quoted(value) for value in column.allowed)})")
+        if column.pattern is not None:
+            tests.append(f"{name} RLIKE {quoted(f'^(?:{column.pattern})$')}")
+    within = " AND ".join(tests)
+    if not column.nullable:
+        return f"{name} IS NOT NULL" + (f" AND {within}" if within else "")
+    if column.on_bad == "make_null" or (column.type == "string" and not within):
+        return None
+    missing = "TRUE" if column.type == "string" else is_marked_missing(column, table)
+    return f"CASE WHEN {name} IS NULL THEN {missing} ELSE {within or 'TRUE'} END"
+
+
 def original_row(table: Table) -> str:
     """The row as it was read, its fields joined again."""
     fields = ", ".join(f"coalesce(`{name}`, '')" for name in table.header)

@@ -104,6 +104,10 @@ class SparkEngine:
         spark.conf.set("spark.sql.session.timeZone", "UTC")
         # A bad value is a row for the quarantine, never the end of the job.
         spark.conf.set("spark.sql.ansi.enabled", "false")
+        # The JVM never compiles a method above 8,000 bytes: Spark had better cut it up than run it interpreted.
+        spark.conf.set("spark.sql.codegen.hugeMethodLimit", "8000")
+        # Inferring constraints from many aliased CASE expressions takes the optimizer minutes, for nothing.
+        spark.conf.set("spark.sql.constraintPropagation.enabled", "false")
         # Whether a row has the right number of fields must not depend on which of them a query asks for.
         spark.conf.set("spark.sql.csv.parser.columnPruning.enabled", "false")
         self._csv: dict[str, tuple[Sequence[SourceFile], Sequence[str]]] = {}
