@@ -89,18 +89,14 @@ def clean_table(engine: Engine, table: Table, files: Sequence[SourceFile], clean
     engine.open_parquet(f"{table.name}_good", clean_uri)
     key = ", ".join(f"`{name}`" for name in table.key)
     rows_good = _count(engine, f"SELECT count(*) AS n FROM {table.name}_good")
-    engine.run(
-        [
-            Step(
-                f"{table.name}_twice",
-                f"SELECT {key} FROM {table.name}_good GROUP BY {key} HAVING count(*) > 1",
-                keep=True,
-            )
-        ]
-    )
+    engine.run([Step(f"{table.name}_twice", _repeated(key, f"{table.name}_good"), keep=True)])
     twice = _count(engine, f"SELECT count(*) AS n FROM {table.name}_twice")
     if rows_good == rows_in and not twice:
         return TableCounts(rows_in, rows_good, 0, {})
+    if twice:
+        # From the source, no longer from the files: what is derived from them goes when they are replaced below.
+        source = f"({good_rows(table, engine, raw)})"
+        engine.run([Step(f"{table.name}_twice", _repeated(key, source), keep=True)])
     engine.number_lines(raw)
     suspects = transform(table, engine, f"{raw}_numbered", with_lines=True)
     same_key = " AND ".join(f"s.`{name}` <=> t.`{name}`" for name in table.key)
@@ -160,6 +156,10 @@ def clean_table(engine: Engine, table: Table, files: Sequence[SourceFile], clean
             f"{', '.join(file.key for file in files[:5])}"
         )
     return counts
+
+
+def _repeated(key: str, source: str) -> str:
+    return f"SELECT {key} FROM {source} GROUP BY {key} HAVING count(*) > 1"
 
 
 def _count(engine: Engine, sql: str) -> int:

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.spark
 
 # The whole year would be slow on Spark; the windows are moved to the sample instead.
 SPLITS = {
-    "train: {from: 2013-01-01, before: 2013-09-01}": "train: {from: 2013-01-01, before: 2013-01-20}",
-    "validation: {from: 2013-09-01, before: 2013-11-01}": "validation: {from: 2013-01-20, before: 2013-01-25}",
-    "test: {from: 2013-11-01, before: 2014-01-01}": "test: {from: 2013-01-25, before: 2013-03-01}",
+    "train: {from: 2013-01-01, before: 2013-09-01}": "train: {from: 2013-01-01, before: 2013-01-27}",
+    "validation: {from: 2013-09-01, before: 2013-11-01}": "validation: {from: 2013-01-27, before: 2013-02-01}",
+    "test: {from: 2013-11-01, before: 2014-01-01}": "test: {from: 2013-02-01, before: 2013-03-01}",
 }
 DIRT = (
     "2013,1,3,517,515,2,830,819,11,UA,99999,N14228,EWR,IAH,227,1400,5,15,2013-01-03T10:00:00Z",

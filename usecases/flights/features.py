@@ -194,7 +194,7 @@ def _past(keys: tuple[str, ...], days: int | None) -> str:
     window = f"OVER (PARTITION BY {columns} ORDER BY day RANGE BETWEEN {first} PRECEDING AND CURRENT ROW)"
     # Ten flights with the usual share of late ones keep a key with little history from extremes.
     return f"""
-        SELECT {columns}, day, (sum(late) {window} + 2.3) / (sum(flights) {window} + 10) AS late_share,
+        SELECT {columns}, day, (sum(late) {window} + CAST(2.3 AS DOUBLE)) / (sum(flights) {window} + 10) AS late_share,
           sum(delay) {window} / (sum(flights) {window} + 10) AS mean_delay
         FROM (SELECT {columns}, day, sum(flights) AS flights, sum(late) AS late, sum(delay) AS delay
               FROM days GROUP BY {columns}, day)"""
@@ -275,7 +275,7 @@ def _feature_rows(label: str) -> str:
           k.waiting_minutes AS carrier_waiting_minutes,
           kh.late_share AS carrier_late_share, rh.late_share AS route_late_share, rh.mean_delay AS route_mean_delay,
           oh.late_share AS origin_late_share, dh.late_share AS dest_late_share,
-          l.plane_delay, l.plane_minutes_since / 60.0 AS plane_hours_since, (l.sched - l.sched_1) / 60.0 AS plane_hours_before
+          l.plane_delay, l.plane_minutes_since / 60 AS plane_hours_since, (l.sched - l.sched_1) / 60 AS plane_hours_before
         FROM plane_trail l
         LEFT JOIN planes p ON p.tailnum = l.tailnum
         LEFT JOIN congestion c ON c.origin = l.origin AND c.sched_hour = l.sched_hour
