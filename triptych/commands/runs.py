@@ -201,6 +201,8 @@ def as_json(run: ExecutionRun) -> dict[str, Any]:
                 "name": state.name,
                 "type": state.kind,
                 "status": state.status(run.status),
+                "entered": state.entered.isoformat(timespec="milliseconds"),
+                "seconds": round((state.exited - state.entered).total_seconds(), 3) if state.exited else None,
                 "attempts": state.attempts,
                 "error": state.error,
                 "cause": state.cause,
