@@ -102,8 +102,6 @@ def _map_paths(paths: JobPaths) -> None:
 
     DuckDBSession.job_paths = paths  # for scripts that run SQL on the session's own connection
     DuckDBSession._reader = Reader
-    # For scripts that read and write by SQL on the session's own connection (glue_lib.engine_io).
-    DuckDBSession.job_paths = paths
     DuckDBSession._writer = Writer
 
 
