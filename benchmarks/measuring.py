@@ -39,7 +39,9 @@ def triptych_command() -> Path:
     for folder in (Path(sys.executable).parent, ROOT / ".venv" / "bin"):
         if (folder / "triptych").is_file():
             return folder / "triptych"
-    raise ContestantFailed(f"triptych is installed neither beside {sys.executable} nor in {ROOT}/.venv; run `make test`")
+    raise ContestantFailed(
+        f"triptych is installed neither beside {sys.executable} nor in {ROOT}/.venv; run `make test`"
+    )
 
 
 def measure(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Measurement:
@@ -57,7 +59,9 @@ def measure(command: Sequence[str | Path], env: Mapping[str, str] | None = None)
     seconds = time.perf_counter() - started
     peak = watch.stop()
     if process.returncode:
-        raise ContestantFailed(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{errors[-3000:]}")
+        raise ContestantFailed(
+            f"{' '.join(map(str, command))} ended with {process.returncode}:\n{errors[-3000:]}"
+        )
     return Measurement(seconds, peak, output)
 
 
@@ -93,7 +97,9 @@ class _MemoryWatch:
             self._peak = max(self._peak, total)
 
 
-def alternate(contestants: Mapping[str, Callable[[], Measurement]], rounds: int) -> dict[str, list[Measurement]]:
+def alternate(
+    contestants: Mapping[str, Callable[[], Measurement]], rounds: int
+) -> dict[str, list[Measurement]]:
     """Each contestant once a round, in turn, so that a busy machine is busy for all of them."""
     found: dict[str, list[Measurement]] = {name: [] for name in contestants}
     for number in range(rounds):
@@ -111,14 +117,19 @@ def median_seconds(measurements: Sequence[Measurement]) -> float:
 def say_machine() -> None:
     """How many cores there are and how busy they are: another load makes every figure worse, and some more so."""
     load = os.getloadavg()[0]
-    print(f"{os.cpu_count()} cores, load {load:.1f}{' - busy with something else' if load > 1 else ''}", flush=True)
+    print(
+        f"{os.cpu_count()} cores, load {load:.1f}{' - busy with something else' if load > 1 else ''}",
+        flush=True,
+    )
 
 
 def finish(name: str, figures: Mapping[str, object], goals: Mapping[str, tuple[float, float]]) -> int:
     """Print the verdicts and the JSON line; ``goals`` are figure and highest allowed value, by name. The exit code."""
     print()
     for goal, (value, highest) in goals.items():
-        print(f"{'met   ' if value <= highest else 'MISSED'}  {goal:44} {value:10.3f}   goal: at most {highest}")
+        print(
+            f"{'met   ' if value <= highest else 'MISSED'}  {goal:44} {value:10.3f}   goal: at most {highest}"
+        )
     met = all(value <= highest for value, highest in goals.values())
     told = {goal: {"value": round(value, 4), "at_most": highest} for goal, (value, highest) in goals.items()}
     print(json.dumps({"benchmark": name, "figures": figures, "goals": told, "met": met}))

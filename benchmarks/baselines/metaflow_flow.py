@@ -1,6 +1,6 @@
 """The plain script's work as a Metaflow flow: seven steps, run locally, results handed on as artefacts.
 
-    python metaflow_flow.py run --raw RAW_FOLDER --output OUTPUT_FOLDER
+python metaflow_flow.py run --raw RAW_FOLDER --output OUTPUT_FOLDER
 """
 
 from __future__ import annotations

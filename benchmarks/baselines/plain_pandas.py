@@ -64,7 +64,14 @@ PLANES = {
     "seats": (1, 900, True),
     "speed": (1, 2000, True),
 }
-COMPLETE = {"dep_time": 0.9, "dep_delay": 0.9, "arr_time": 0.9, "arr_delay": 0.9, "tailnum": 0.97, "air_time": 0.9}
+COMPLETE = {
+    "dep_time": 0.9,
+    "dep_delay": 0.9,
+    "arr_time": 0.9,
+    "arr_delay": 0.9,
+    "tailnum": 0.97,
+    "air_time": 0.9,
+}
 AIRPORTS = ["EWR", "JFK", "LGA"]
 STRINGS = {"carrier", "tailnum", "origin", "dest", "type", "manufacturer", "model", "engine"}
 
@@ -328,7 +335,9 @@ def _add_traffic(
         """Sums of the slots from ``slots_back`` to ``until`` before each."""
         total = np.cumsum(counts, axis=0)
         result = np.zeros_like(total, dtype=np.float64)
-        result[slots_back + 1 :] = total[slots_back + 1 - until : len(total) - until] - total[: -slots_back - 1]
+        result[slots_back + 1 :] = (
+            total[slots_back + 1 - until : len(total) - until] - total[: -slots_back - 1]
+        )
         return result
 
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -479,7 +488,9 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float((ranks[labels > 0.5].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def evaluate_slices(part: pd.DataFrame, labels: np.ndarray, scores: np.ndarray) -> dict[str, dict[str, float]]:
+def evaluate_slices(
+    part: pd.DataFrame, labels: np.ndarray, scores: np.ndarray
+) -> dict[str, dict[str, float]]:
     """AUC by origin, carrier and month, where there are 1,000 rows."""
     return {
         column: {
@@ -538,9 +549,7 @@ def main() -> None:
         values = np.concatenate([matrix for _, matrix, _ in parts.values()])
         named = pd.DataFrame(values, columns=[f"feature_{name}" for name in FEATURES])
         pd.concat([every, named], axis=1).to_parquet(options.output / "features.parquet")
-    seconds = {
-        name: round(end - start, 3) for (_, start), (name, end) in zip(marks, marks[1:], strict=False)
-    }
+    seconds = {name: round(end - start, 3) for (_, start), (name, end) in zip(marks, marks[1:], strict=False)}
     print(json.dumps({"seconds": seconds, "metrics": metrics["test"]}))
 
 
