@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -549,7 +550,7 @@ def main() -> None:
         values = np.concatenate([matrix for _, matrix, _ in parts.values()])
         named = pd.DataFrame(values, columns=[f"feature_{name}" for name in FEATURES])
         pd.concat([every, named], axis=1).to_parquet(options.output / "features.parquet")
-    seconds = {name: round(end - start, 3) for (_, start), (name, end) in zip(marks, marks[1:], strict=False)}
+    seconds = {name: round(end - start, 3) for (_, start), (name, end) in pairwise(marks)}
     print(json.dumps({"seconds": seconds, "metrics": metrics["test"]}))
 
 
