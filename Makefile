@@ -6,7 +6,7 @@ USE_CASE ?= flights
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help run up down test test-slow test-all check render lock clean
+.PHONY: help run up down test test-slow test-all check render notebooks lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z][a-zA-Z_%-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,9 +58,13 @@ check: $(VENV)/.dev ## Lint, types, templates and rendered definitions
 	$(BIN)/mypy
 	$(BIN)/cfn-lint cloudformation/*.yaml
 	$(BIN)/python -m workflows.render --check
+	$(BIN)/python notebooks/pair.py --check
 
 render: $(VENV)/.dev ## Render the workflows to workflows/rendered/
 	$(BIN)/python -m workflows.render
+
+notebooks: $(BIN)/python ## Write notebooks/*.ipynb from their .py texts
+	$(BIN)/python notebooks/pair.py
 
 bench-%: $(VENV)/.bench ## Run one benchmark: bench-overhead, bench-etl, bench-validate …
 	$(BIN)/python benchmarks/$*.py

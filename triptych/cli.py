@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,16 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     from importlib import import_module
 
-    from triptych.place import CommandFailed, Place, find_project
+    from triptych.place import CommandFailed, Place, default_home, find_project
 
     try:
         project = find_project()
         aws = getattr(arguments, "aws", False)
         place = Place(
             project=project,
-            home=(
-                arguments.home or Path(os.environ.get("TRIPTYCH_HOME") or project / ".triptych")
-            ).absolute(),
+            home=arguments.home.absolute() if arguments.home else default_home(project),
             environment=getattr(arguments, "env", None) or ("dev" if aws else "local"),
             aws=aws,
             port=getattr(arguments, "port", None),

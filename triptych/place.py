@@ -31,6 +31,11 @@ def find_project(start: Path | None = None) -> Path:
     raise CommandFailed(f"no cloudformation/root.yaml in or above {start}; work inside the checkout", 2)
 
 
+def default_home(project: Path) -> Path:
+    """``TRIPTYCH_HOME``, else ``.triptych`` in the checkout."""
+    return Path(os.environ.get("TRIPTYCH_HOME") or project / ".triptych").absolute()
+
+
 @dataclass
 class Place:
     """Local by default; with ``aws`` the ambient AWS credentials and endpoint are used instead."""
