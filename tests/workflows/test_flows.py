@@ -262,6 +262,40 @@ def test_an_update_that_sagemaker_took_back_needs_no_second_one(runner: Runner) 
     assert len(runner.services.calls["sagemaker:updateEndpoint"]) == 1
 
 
+TAKEN_OVER = {
+    "an update": [played.endpoint("InService", "old"), played.endpoint("InService", "theirs")],
+    "a creation": [NOT_FOUND, played.endpoint("InService", "theirs")],
+}
+
+
+@pytest.mark.parametrize("looks", TAKEN_OVER.values(), ids=TAKEN_OVER)
+def test_an_endpoint_that_somebody_else_changed_is_left_to_them(runner: Runner, looks: list[Any]) -> None:
+    played.play_deployment(runner)
+    runner.services.answer("aws-sdk:sagemaker:describeEndpoint", *looks)
+    ended = runner.run("deployment")
+    assert (ended["status"], ended["error"]) == ("FAILED", "EndpointTakenOver")
+    assert "serves configuration theirs" in ended["cause"]
+    assert "registered and approved, but not served" in ended["cause"]
+    changes = runner.services.calls["sagemaker:updateEndpoint"]
+    assert all(asked["EndpointConfigName"] == NEW for asked in changes)
+    assert not runner.services.calls["aws-sdk:sagemaker:deleteEndpoint"]
+
+
+@pytest.mark.parametrize(
+    "first", [played.endpoint("InService", "old"), NOT_FOUND], ids=["update", "creation"]
+)
+def test_a_failed_test_takes_nothing_back_that_somebody_else_put_there(runner: Runner, first: Any) -> None:
+    played.play_deployment(runner)
+    looks = [first, played.endpoint("InService", NEW), played.endpoint("InService", "theirs")]
+    runner.services.answer("aws-sdk:sagemaker:describeEndpoint", *looks)
+    runner.services.answer("TestEndpoint", played.tested("stop", ["slow"]))
+    ended = runner.run("deployment")
+    assert (ended["status"], ended["error"]) == ("FAILED", "EndpointTestFailed")
+    changes = runner.services.calls["sagemaker:updateEndpoint"]
+    assert all(asked["EndpointConfigName"] == NEW for asked in changes)
+    assert not runner.services.calls["aws-sdk:sagemaker:deleteEndpoint"]
+
+
 @pytest.mark.parametrize("status", ["Failed", "OutOfService", "UpdateRollbackFailed", "Deleting"])
 def test_an_endpoint_that_does_not_come_up_fails_the_deployment(runner: Runner, status: str) -> None:
     played.play_deployment(runner)

@@ -199,4 +199,4 @@ def _after_change(failure: State) -> State:
     verdict.add_choice(ChoiceRule.StringEquals("$.test.verdict", "pass"), Chain([report, tell, done]))
     verdict.default_choice(endpoint.test_failed(undo))
     test.next(verdict)
-    return endpoint.poll_change(undo, test)
+    return endpoint.poll_change(undo, test, failure)

@@ -60,8 +60,12 @@ def create_or_update(failure: State, after_change: State) -> State:
     return look
 
 
-def poll_change(undo: State, then: State) -> State:
-    """Until the endpoint serves the new configuration, then ``then``; anything else leads to ``undo``."""
+def poll_change(undo: State, then: State, failure: State) -> State:
+    """Until the endpoint serves the new configuration, then ``then``; anything else leads to ``undo``.
+
+    But an endpoint that serves neither the new configuration nor the old one is somebody else's now: two
+    deployments raced, and the later change stands. Nothing is taken back then.
+    """
     check = _describe("Check endpoint", "How far is the change?", retries.SAGEMAKER_SDK)
     check.add_catch(catch_all(undo))
     went_back = _note(
@@ -87,6 +91,21 @@ def poll_change(undo: State, then: State) -> State:
         ),
         undo,
     )
+    taken_over = _note(
+        "Note that somebody else changed the endpoint",
+        "What they deployed goes on serving",
+        "EndpointTakenOver",
+        formatted(
+            "Endpoint {} serves configuration {}, which somebody else put there while this run deployed {}. "
+            "Model package {} is registered and approved, but not served; "
+            "to serve it, resume this run or deploy the package again",
+            "$.deployment.endpoint_name",
+            "$.endpoint.configuration",
+            "$.configuration.name",
+            "$.deployment.model_package_arn",
+        ),
+        failure,
+    )
     choice = Choice(
         "Is the endpoint in service?", comment="In service counts only with the new configuration"
     )
@@ -99,7 +118,8 @@ def poll_change(undo: State, then: State) -> State:
         ),
         then,
     )
-    choice.add_choice(_status_in("InService"), went_back)
+    choice.add_choice(ChoiceRule.And([_status_in("InService"), _serves_previous()]), went_back)
+    choice.add_choice(_status_in("InService"), taken_over)
     choice.add_choice(_status_in(*CHANGING), _wait_and("Wait for the endpoint", check))
     choice.default_choice(failed)
     check.next(choice)
@@ -167,19 +187,19 @@ def undo(failure: State) -> State:
     confirmed.default_choice(failure)
     confirm.next(confirmed)
     put_back.next(confirm)
-    serves_old = ChoiceRule.And(
+    serves_other = ChoiceRule.And(
         [
-            ChoiceRule.IsPresent("$.previous", True),
             _status_in("InService"),
-            ChoiceRule.StringEqualsPath("$.endpoint.configuration", "$.previous.configuration"),
+            ChoiceRule.Not(ChoiceRule.StringEqualsPath("$.endpoint.configuration", "$.configuration.name")),
         ]
     )
     choice = Choice(
         "What is to be taken back?",
-        comment="An update goes back; a new endpoint goes away; no change needs nothing",
+        comment="An update goes back; a new endpoint goes away; what serves the old configuration, or one "
+        "that somebody else put there, is left alone",
     )
     choice.add_choice(_status_in(*CHANGING), _wait_and("Wait before taking back", settle))
-    choice.add_choice(serves_old, failure)
+    choice.add_choice(serves_other, failure)
     choice.add_choice(ChoiceRule.IsPresent("$.previous", True), put_back)
     choice.default_choice(remove)
     settle.next(choice)
@@ -193,6 +213,15 @@ def _keep_reason(failure: State) -> list[Catch]:
 def _status_in(*statuses: str) -> ChoiceRule:
     rules = [ChoiceRule.StringEquals("$.endpoint.status", status) for status in statuses]
     return rules[0] if len(rules) == 1 else ChoiceRule.Or(rules)
+
+
+def _serves_previous() -> ChoiceRule:
+    return ChoiceRule.And(
+        [
+            ChoiceRule.IsPresent("$.previous", True),
+            ChoiceRule.StringEqualsPath("$.endpoint.configuration", "$.previous.configuration"),
+        ]
+    )
 
 
 def _wait_and(name: str, then: State) -> State:
