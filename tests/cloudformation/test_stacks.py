@@ -270,6 +270,43 @@ def test_retained_resources_outlive_their_stack(stacks: Deployer) -> None:
     assert stacks.running.client("ssm").get_parameter(Name=kept)["Parameter"]["Value"] == "x"
 
 
+KEPT_UNLESS_NEW = parameter("x", DeletionPolicy="RetainExceptOnCreate")
+
+
+def test_what_a_rolled_back_creation_made_is_not_retained(stacks: Deployer) -> None:
+    name = stacks.create(body({"Kept": KEPT_UNLESS_NEW, "Bad": {**BROKEN, "DependsOn": "Kept"}}))
+    assert stacks.status(name) == "ROLLBACK_COMPLETE"
+    assert ("Kept", "DELETE_COMPLETE") in stacks.events(name)
+
+
+def test_what_a_rolled_back_update_made_is_not_retained_but_what_was_there_is(stacks: Deployer) -> None:
+    name = stacks.create(body({"Kept": KEPT_UNLESS_NEW}))
+    old = stacks.resources(name)["Kept"]["PhysicalResourceId"]
+    resources = {"Kept": KEPT_UNLESS_NEW, "New": KEPT_UNLESS_NEW, "Bad": {**BROKEN, "DependsOn": "New"}}
+    stacks.update(name, body(resources))
+    assert stacks.status(name) == "UPDATE_ROLLBACK_COMPLETE"
+    assert ("New", "DELETE_COMPLETE") in stacks.events(name)
+    stack_id = stacks.api.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
+    stacks.api.delete_stack(StackName=name)
+    assert ("Kept", "DELETE_SKIPPED") in stacks.events(stack_id)
+    assert stacks.running.client("ssm").get_parameter(Name=old)["Parameter"]["Value"] == "x"
+
+
+def test_a_rolled_back_creation_takes_its_nested_stacks_along(stacks: Deployer) -> None:
+    stacks.running.objects.put_bytes("deploy", "kept.json", body({"Kept": KEPT_UNLESS_NEW}).encode())
+    child = {
+        "Type": "AWS::CloudFormation::Stack",
+        "DeletionPolicy": "RetainExceptOnCreate",
+        "Properties": {"TemplateURL": "s3://deploy/kept.json"},
+    }
+    name = stacks.create(body({"Child": child, "Bad": {**BROKEN, "DependsOn": "Child"}}))
+    assert stacks.status(name) == "ROLLBACK_COMPLETE"
+    assert ("Child", "DELETE_COMPLETE") in stacks.events(name)
+    events = stacks.api.describe_stack_events(StackName=name)["StackEvents"]
+    [child_id] = {e["PhysicalResourceId"] for e in events if e["ResourceStatus"] == "DELETE_COMPLETE"}
+    assert ("Kept", "DELETE_COMPLETE") in stacks.events(child_id)
+
+
 def test_exports_are_imported_and_guarded(stacks: Deployer) -> None:
     exporter = stacks.create(
         body({"A": parameter("x")}, Outputs={"Out": {"Value": "shared-42", "Export": {"Name": "the-export"}}})

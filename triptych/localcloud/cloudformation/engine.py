@@ -422,7 +422,7 @@ class Engine:
             return True
         event = self._mark if record else self._note_only
         if resource.deletion_policy == "Retain" or (
-            resource.deletion_policy == "RetainExceptOnCreate" and not stack.status.startswith("ROLLBACK")
+            resource.deletion_policy == "RetainExceptOnCreate" and not self._is_undone(stack)
         ):
             event(stack, resource, "DELETE_SKIPPED")
             if record:
@@ -441,6 +441,15 @@ class Engine:
         if record:
             self.store.drop_resource(stack.stack_id, resource.logical_id)
         return True
+
+    def _is_undone(self, stack: Stack) -> bool:
+        """Whether a deletion takes back what this operation, on the stack or one that holds it, created."""
+        current: Stack | None = stack
+        while current is not None:
+            if current.status in ("ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS"):
+                return True
+            current = self.store.find(current.parent_id) if current.parent_id else None
+        return False
 
     def _context(self, stack: Stack, record: Resource) -> ResourceContext:
         def note(made: Made) -> None:
