@@ -26,9 +26,12 @@ def create_model(laptop: Laptop, name: str, files: dict[str, Any], **container: 
 def constant(word: str, **functions: str) -> dict[str, Any]:
     """A model whose inference script answers with one word."""
     body = functions.get("predict", f"return {word!r}")
+    load = functions.get("load", "pass")
     code = f"""
 import os, time
-def model_fn(model_dir): return {word!r}
+def model_fn(model_dir):
+    {load}
+    return {word!r}
 def input_fn(body, content_type): return body
 def predict_fn(body, model):
     {body}
@@ -429,6 +432,38 @@ def test_delete(laptop: Laptop) -> None:
     assert error.message.startswith(
         'Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/brief"'
     )
+
+
+SLOW = {"load": "time.sleep(0.8)"}
+
+
+def test_an_endpoint_made_anew_while_its_namesake_still_starts(laptop: Laptop) -> None:
+    slow = create_config(
+        laptop, "twice-slow", variant(create_model(laptop, "twice-1", constant("slow", **SLOW)))
+    )
+    quick = create_config(laptop, "twice-quick", variant(create_model(laptop, "twice-2", constant("quick"))))
+    laptop.call("CreateEndpoint", EndpointName="twice", EndpointConfigName=slow)
+    laptop.call("DeleteEndpoint", EndpointName="twice")
+    deadline = time.monotonic() + 10
+    while laptop.call("ListEndpoints", NameContains="twice")["Endpoints"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    laptop.call("CreateEndpoint", EndpointName="twice", EndpointConfigName=quick)
+    laptop.await_endpoint("twice")
+    time.sleep(1.5)  # the first one's server comes up now
+    assert laptop.call("DescribeEndpoint", EndpointName="twice")["EndpointConfigName"] == quick
+    assert invoke(laptop, "twice")["Body"] == b"quick"
+
+
+def test_a_look_at_a_changing_endpoint_waits_a_little_for_the_end(laptop: Laptop) -> None:
+    config = create_config(laptop, "held", variant(create_model(laptop, "held", constant("held", **SLOW))))
+    laptop.call("CreateEndpoint", EndpointName="held", EndpointConfigName=config)
+    statuses = []
+    while not statuses or statuses[-1] == "Creating":
+        statuses.append(laptop.call("DescribeEndpoint", EndpointName="held")["EndpointStatus"])
+        assert len(statuses) < 100  # an answer at once would be asked for thousands of times
+    assert statuses[0] == "Creating"  # a slow change is not waited out
+    assert statuses[-1] == "InService"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,14 @@ def test_versions_count_up_and_keep_everything(laptop: Laptop, group: str, model
     assert [item["ModelPackageVersion"] for item in listed["ModelPackageSummaryList"]] == [2, 1]
 
 
+def test_a_deleted_version_is_not_given_again(laptop: Laptop, group: str, model_uri: str) -> None:
+    params = package_params(group, model_uri)
+    for wanted in ("1", "2", "3"):
+        arn = laptop.call("CreateModelPackage", **params)["ModelPackageArn"]
+        assert arn.endswith(f"/{wanted}")
+        laptop.call("DeleteModelPackage", ModelPackageName=arn)
+
+
 def test_an_update_changes_only_what_it_names(laptop: Laptop, group: str, model_uri: str) -> None:
     arn = laptop.call("CreateModelPackage", **package_params(group, model_uri))["ModelPackageArn"]
     laptop.call(

@@ -6,7 +6,9 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from time import monotonic
 from typing import Any
+from uuid import uuid4
 
 from triptych.localcloud.cloud import Cloud
 from triptych.localcloud.sagemaker.capture import DataCapture, Invocation
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _KIND = "endpoint"
 _DRAIN_SECONDS = 60.0
+_MOVING = ("Creating", "Updating")
+_DESCRIBE_HOLD_SECONDS = 0.25
 _BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 _SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
 
@@ -74,6 +78,8 @@ class Endpoints:
         self._flush_seconds = capture_flush_seconds
         self._live: dict[str, LiveEndpoint] = {}
         self._closing = False
+        self._changed = threading.Condition()
+        self._lives_lock = threading.Lock()
         self.observers: list[Callable[[Invocation], None]] = []
 
     # The API
@@ -92,6 +98,7 @@ class Endpoints:
             "CreationTime": moment,
             "LastModifiedTime": moment,
             "_target": config["EndpointConfigName"],
+            "_birth": uuid4().hex,
         }
         try:
             self._records.insert(_KIND, name, record, "Creating")
@@ -103,7 +110,20 @@ class Endpoints:
         return {"EndpointArn": arn}
 
     def describe(self, name: str) -> Record:
-        return public(self.find(name))
+        """The endpoint; one that is changing is looked at for up to 250 ms more, until the change ends.
+
+        A loop of describe and wait then mostly ends with its first look: servers start in less time here.
+        """
+        deadline = monotonic() + _DESCRIBE_HOLD_SECONDS
+        with self._changed:
+            record = self.find(name)
+            while record["EndpointStatus"] in _MOVING and not self._closing:
+                remaining = deadline - monotonic()
+                if remaining <= 0:
+                    break
+                self._changed.wait(remaining)
+                record = self.find(name)
+        return public(record)
 
     def find(self, name: str) -> Record:
         """The record; raises ValidationException "Could not find endpoint …"."""
@@ -194,16 +214,22 @@ class Endpoints:
             serving = self._plan(record["_target"])
             fleet = self._start_fleet(name, serving)
         except (FleetFailed, JobRefused, ServiceError) as error:
-            self._fail(name, str(error))
+            self._creation_failed(record, str(error))
             return
         except Exception as error:
-            self._fail(name, f"InternalServerError: {type(error).__name__}: {error}")
+            self._creation_failed(record, f"InternalServerError: {type(error).__name__}: {error}")
             raise
         live = LiveEndpoint(name)
         live.switch(fleet, self._capture(name, serving))
-        self._live[name] = live
-        if self._set_serving(name, serving) is None:
-            self._discard(name)
+        with self._lives_lock:
+            ours = self._is(name, record)
+            if ours:
+                self._live[name] = live
+                ours = self._set_serving(name, serving) is not None
+                if not ours:
+                    del self._live[name]
+        if not ours:
+            self._end(live)
 
     def _restore(self, name: str, live: LiveEndpoint) -> None:
         record = self.find(name)
@@ -272,14 +298,17 @@ class Endpoints:
     def _take_down(self, name: str) -> None:
         record = self.find(name)
         self._discard(name)
-        self._records.delete(_KIND, name)
-        self._records.untag(record["EndpointArn"])
+        with self._lives_lock:
+            self._records.delete(_KIND, name)
+            self._records.untag(record["EndpointArn"])
         self._announce(record)
 
     def _discard(self, name: str) -> None:
         live = self._live.pop(name, None)
-        if live is None:
-            return
+        if live is not None:
+            self._end(live)
+
+    def _end(self, live: LiveEndpoint) -> None:
         fleet, capture = live.switch(None, None)
         if fleet is not None:
             fleet.drain(_DRAIN_SECONDS)
@@ -287,6 +316,16 @@ class Endpoints:
             capture.close()
 
     # Inside
+
+    def _is(self, name: str, record: Record) -> bool:
+        """Whether the endpoint of this name is still that one: it may be deleted, and made anew."""
+        current = self._records.get(_KIND, name)
+        return current is not None and current.get("_birth") == record.get("_birth")
+
+    def _creation_failed(self, record: Record, reason: str) -> None:
+        with self._lives_lock:
+            if self._is(record["EndpointName"], record):
+                self._fail(record["EndpointName"], reason)
 
     def _plan(self, config_name: str) -> dict[str, Any]:
         """What to run for an endpoint configuration, kept in the record. Raises JobRefused, ServiceError."""
@@ -405,6 +444,9 @@ class Endpoints:
             self._announce(record)
 
     def _announce(self, record: Record) -> None:
+        """Tell who waits in DescribeEndpoint, and the event bus, of a state that is kept already."""
+        with self._changed:
+            self._changed.notify_all()
         announce(self._cloud, "SageMaker Endpoint State Change", record["EndpointArn"], record)
 
 

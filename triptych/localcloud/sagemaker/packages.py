@@ -6,6 +6,7 @@ not repeat them, and cannot delete one.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from triptych.localcloud.cloud import Cloud
@@ -17,6 +18,7 @@ from triptych.localcloud.sagemaker.support import Arns, announce
 from triptych.localcloud.service import Params
 
 _KIND = "model-package"
+_COUNTER_KIND = "model-package-counter"
 _APPROVALS = ("Approved", "Rejected", "PendingManualApproval")
 _KEPT = (
     "ModelPackageDescription",
@@ -203,18 +205,25 @@ class ModelPackages:
             raise invalid(f"Model Package with name {key} already exists.") from None
 
     def _insert_version(self, group: str, record: Record) -> str:
-        while True:
-            versions = self._records.named_like(_KIND, f"{group.lower()}/")
-            version = max((known["ModelPackageVersion"] for known in versions), default=0) + 1
-            arn = self._arns.of(_KIND, f"{group}/{version}")
-            record |= {"ModelPackageVersion": version, "ModelPackageArn": arn}
-            try:
-                self._records.insert(
-                    _KIND, f"{group.lower()}/{version}", record, record["ModelApprovalStatus"]
-                )
-            except RecordExists:
-                continue  # another registered this number meanwhile
-            return arn
+        version = self._next_version(group)
+        arn = self._arns.of(_KIND, f"{group}/{version}")
+        record |= {"ModelPackageVersion": version, "ModelPackageArn": arn}
+        self._records.insert(_KIND, f"{group.lower()}/{version}", record, record["ModelApprovalStatus"])
+        return arn
+
+    def _next_version(self, group: str) -> int:
+        """A number that no package of the group has or had: the ARN of a deleted one names no other."""
+        versions = self._records.named_like(_KIND, f"{group.lower()}/")
+        last = max((known["ModelPackageVersion"] for known in versions), default=0)
+        with suppress(RecordExists):
+            self._records.insert(_COUNTER_KIND, group.lower(), {"last": last})
+
+        def count(counter: Record) -> None:
+            counter["last"] += 1
+
+        counter = self._records.change(_COUNTER_KIND, group.lower(), count)
+        assert counter is not None  # counters are never deleted
+        return int(counter["last"])
 
     def _group(self, name: str) -> str:
         """The group's name, once moto confirms that it exists; ``name`` may be its ARN."""
