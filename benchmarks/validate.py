@@ -10,16 +10,14 @@ must find exactly those. Each runs in a process of its own, whose tree's peak me
 from __future__ import annotations
 
 import argparse
-import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flights_years import write_flights
 from measuring import (
-    ROOT,
     ContestantFailed,
     Measurement,
     alternate,
@@ -51,16 +49,17 @@ def main() -> int:
 
 def compare(options: argparse.Namespace, folder: Path) -> int:
     """All measurements in ``folder``."""
-    rows, bad = write_flights(folder / "raw", options.factor)
+    rows, bad = write_flights(folder, options.factor, spoiled=0.001)
+    source = folder / "raw" / "flights"
     sys.path.insert(0, str(BASELINES))
     from flights_rules import count_checks
 
-    size = sum(file.stat().st_size for file in (folder / "raw").iterdir())
+    size = sum(file.stat().st_size for file in source.iterdir())
     print(f"{rows} rows, {size / 1e6:.0f} MB of CSV, {count_checks()} checks, {bad} bad rows", flush=True)
 
     def contestant(name: str, python: Path) -> Measurement:
         output = folder / name
-        found = measure([python, BASELINES / f"validate_{name}.py", folder / "raw", output])
+        found = measure([python, BASELINES / f"validate_{name}.py", source, output])
         shutil.rmtree(output)
         told = found.last_json()
         if told != {"rows": rows, "good": rows - bad, "quarantined": bad}:
@@ -93,56 +92,6 @@ def compare(options: argparse.Namespace, folder: Path) -> int:
     if "pandera" in seconds:
         goals["triptych / pandera on Polars"] = (seconds["triptych"] / seconds["pandera"], 1.0)
     return finish("validate", figures, goals)
-
-
-def write_flights(folder: Path, copies: int) -> tuple[int, int]:
-    """A CSV file a copy, each a year later than the one before: rows, and how many of them are bad."""
-    sys.path.insert(0, str(ROOT))
-    from usecases.flights.sample import write_raw
-
-    folder.mkdir(parents=True)
-    months = sorted(path for path in write_raw(folder.parent / "year") if path.parent.name == "flights")
-    header, *year = [
-        line for path in months for line in path.read_bytes().splitlines(keepends=True)[path != months[0] :]
-    ]
-    rows = bad = 0
-    chance = random.Random(7)
-    for copy in range(copies):
-        number = str(2013 + copy).encode()
-        lines = (
-            [line.replace(b"2013", number, 1) for line in year]
-            if copy == 0
-            else [_in_year(line, number) for line in year]
-        )
-        bad += _spoil(lines, chance)
-        rows += len(lines)
-        (folder / f"{number.decode()}.csv").write_bytes(header + b"".join(lines))
-    return rows, bad
-
-
-def _in_year(line: bytes, year: bytes) -> bytes:
-    """The row with its ``year`` and its ``time_hour`` moved."""
-    _, fields = line.split(b",", 1)
-    before, time = fields.rsplit(b",", 1)
-    return year + b"," + before + b"," + str(int(time[:4]) + int(year) - 2013).encode() + time[4:]
-
-
-def _spoil(lines: list[bytes], chance: random.Random) -> int:
-    """Make one row in a thousand bad, in place, in four ways in turn; a duplicate is one row more."""
-    chosen: Sequence[int] = sorted(chance.sample(range(len(lines)), len(lines) // 1000))
-    for number, place in enumerate(chosen):
-        fields = lines[place].split(b",")
-        match number % 4:
-            case 0:
-                fields[15] = b"0"  # distance
-            case 1:
-                fields[12] = b"PHL"  # origin
-            case 2:
-                fields[4] = b"NA"  # sched_dep_time
-            case 3:
-                lines.append(lines[place])
-        lines[place] = b",".join(fields)
-    return len(chosen)
 
 
 if __name__ == "__main__":

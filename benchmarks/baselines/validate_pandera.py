@@ -32,8 +32,7 @@ def schema(table: dict) -> pa.DataFrameSchema:
         if "allowed" in column:
             checks.append(pa.Check.isin(column["allowed"]))
         columns[name] = pa.Column(TYPES[column["type"]], checks, nullable=column.get("nullable", True))
-    # As the contract says it: the first of several rows with one key is good.
-    return pa.DataFrameSchema(columns, unique=table["key"], report_duplicates="exclude_first")
+    return pa.DataFrameSchema(columns, unique=table["key"])
 
 
 def main(source: Path, output: Path) -> None:
