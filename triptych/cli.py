@@ -34,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--home", type=Path, help="the home folder (default: TRIPTYCH_HOME, else .triptych)")
         sub.add_argument("--json", action="store_true", help="print JSON for machines")
         if cloud:
-            sub.add_argument("--port", type=_port, help="the local cloud's port (default: 4599)")
+            sub.add_argument(
+                "--port", type=_port, help="the local cloud's port (default: the last one, else 4599)"
+            )
             sub.add_argument(
                 "--engine", choices=("duckdb", "spark"), help="what Glue jobs run on (default: duckdb)"
             )

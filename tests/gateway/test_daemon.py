@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.localcloud_fixture import http_client
+from triptych.commands import cloud
 from triptych.localcloud import daemon
 from triptych.localcloud.cloud import Settings
 from triptych.localcloud.home import Home, HomeUnusable
+from triptych.place import CommandFailed, Place, find_project
 
 pytestmark = pytest.mark.cloud
 
@@ -80,6 +82,25 @@ def test_start_find_use_kill_start_again_and_stop(home: Path) -> None:
     assert daemon.status(home) is None
     assert not Home(home).gateway_file.exists()
     assert gone(again.pid)
+
+
+def test_a_home_is_served_again_where_it_was(home: Path) -> None:
+    assert daemon.last_port(home) is None
+    first = daemon.start(home, Settings(port=0))
+    assert daemon.last_port(home) == first.port
+    os.kill(first.pid, signal.SIGKILL)
+    assert gone(first.pid)
+    place = Place(project=find_project(), home=home)
+    cloud._start(place, lambda line: None)
+    assert place.endpoint_url == first.endpoint_url
+    assert daemon.stop(home)
+    with (
+        socket.create_server(("127.0.0.1", first.port)),
+        pytest.raises(CommandFailed, match=f"port {first.port} .*--port"),
+    ):
+        cloud._start(Place(project=find_project(), home=home), lambda line: None)
+    Home(home).port_file.write_text("nonsense")
+    assert daemon.last_port(home) is None
 
 
 def test_a_port_that_another_program_has_is_named(home: Path) -> None:

@@ -47,8 +47,9 @@ def _start(place: Place, say: Callable[[str], None]) -> None:
     from triptych.localcloud.home import HomeUnusable
 
     given: dict[str, Any] = {"region": place.region}
-    if place.port is not None:
-        given["port"] = place.port
+    port = place.port if place.port is not None else daemon.last_port(place.home)
+    if port is not None:
+        given["port"] = port
     if place.glue_engine is not None:
         given["glue_engine"] = place.glue_engine
     try:

@@ -63,6 +63,18 @@ def status(home: Path | str) -> Running | None:
         return None  # it is just starting
 
 
+def last_port(home: Path | str) -> int | None:
+    """The port that this home was served at last; None for a new home.
+
+    Who is served there again keeps the exports of ``triptych env`` right over restarts.
+    """
+    try:
+        port = int(Home(home).port_file.read_text())
+    except (OSError, ValueError):
+        return None
+    return port if 0 < port <= 65535 else None
+
+
 def start(home: Path | str, settings: Settings, timeout_seconds: float = 60.0) -> Running:
     """The local cloud of this home: the running one, or a new process that is ready when this returns.
 
@@ -289,9 +301,8 @@ def _serve(place: Home, settings: Settings) -> int:
         account_id=settings.account_id,
         started_at=time.time(),
     )
-    temporary = place.gateway_file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asdict(running)))
-    temporary.replace(place.gateway_file)
+    _write(place.port_file, str(running.port))
+    _write(place.gateway_file, json.dumps(asdict(running)))
     try:
         local.wait_ready()
     except RuntimeError as error:
@@ -307,6 +318,13 @@ def _serve(place: Home, settings: Settings) -> int:
     local.stop()
     place.gateway_file.unlink(missing_ok=True)
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it or nothing, whenever the process ends."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

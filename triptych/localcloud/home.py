@@ -18,7 +18,8 @@ class Home:
     """Paths below one home folder (``.triptych/`` unless ``TRIPTYCH_HOME`` says otherwise).
 
     ``s3/`` objects as files, ``state/`` one SQLite database a service, ``scratch/`` running jobs' folders,
-    ``code/`` unpacked archives by content hash, ``gateway.json`` who serves this home.
+    ``code/`` unpacked archives by content hash, ``gateway.json`` who serves this home, ``gateway.port`` where
+    it was served last.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -28,6 +29,7 @@ class Home:
         self.scratch = self.root / "scratch"
         self.code = self.root / "code"
         self.gateway_file = self.root / "gateway.json"
+        self.port_file = self.root / "gateway.port"
         self.lock_file = self.root / "gateway.lock"
         self.log_file = self.root / "gateway.log"
 
