@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import queue
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -348,17 +349,50 @@ def test_runs_side_by_side(glue: Glue) -> None:
     assert len(set(glue.output())) == 3
 
 
-def test_a_run_that_the_gateway_left_behind_is_failed_by_the_next(glue: Glue) -> None:
+def lose(glue: Glue) -> None:
+    """What kill -9 leaves: no process, and a record that says RUNNING. The next service starts over it."""
+    for execution in list(glue.service._executions.values()):
+        gone = threading.Event()
+        execution._on_end = lambda outcome, gone=gone: gone.set()  # type: ignore[misc]
+        execution.stop()
+        assert gone.wait(30)
+    glue.service = glue.new_service()
+    glue.service.start()
+
+
+def test_a_run_that_the_gateway_left_behind_begins_anew_once(glue: Glue) -> None:
     name = glue.job("import time\nprint('up')\ntime.sleep(60)")
     run_id = glue.start(name)
     glue.until_output("up")
-    glue.new_service().start()
+    glue.cloud.store.put_bytes("code", f"{name}.py", b"import time\nprint('again')\ntime.sleep(60)")
+    lose(glue)
+    glue.until_output("again")
+    lose(glue)
     lost = glue.wait(run_id)
     assert lost["JobRunState"] == "FAILED"
-    assert "stopped while this run was in progress" in lost["ErrorMessage"]
-    glue.service.batch_stop_job_run(CONTEXT, {"JobName": name, "JobRunIds": [run_id]})
-    for execution in list(glue.service._executions.values()):
-        execution.stop()
+    assert "stopped twice while this run was in progress" in lost["ErrorMessage"]
+    assert not [name for name in lost if name.startswith("_")]
+
+
+def test_a_run_that_began_anew_keeps_its_id_and_arguments_and_succeeds(glue: Glue) -> None:
+    name = glue.job("import time\nprint('up')\ntime.sleep(60)")
+    run_id = glue.start(name, Arguments={"--x": "given"})
+    glue.until_output("up")
+    glue.cloud.store.put_bytes(
+        "code", f"{name}.py", b"import sys; print(sys.argv[sys.argv.index('--x') + 1])"
+    )
+    lose(glue)
+    assert glue.wait(run_id)["JobRunState"] == "SUCCEEDED"
+    assert "given" in glue.output()
+
+
+def test_a_lost_run_that_was_being_stopped_is_stopped(glue: Glue) -> None:
+    name = glue.job("import time\nprint('up')\ntime.sleep(60)")
+    run_id = glue.start(name)
+    glue.until_output("up")
+    glue.service._set_state(run_id, "STOPPING")
+    lose(glue)
+    assert glue.wait(run_id)["JobRunState"] == "STOPPED"
 
 
 def test_a_retry_takes_the_arguments_of_the_run_before(glue: Glue) -> None:

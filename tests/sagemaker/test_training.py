@@ -447,25 +447,44 @@ def test_create_refuses(laptop: Laptop, changes: dict[str, Any], code: str, want
     assert wanted in error.message
 
 
-def test_jobs_found_running_after_a_restart_are_failed(laptop: Laptop) -> None:
+def begun(laptop: Laptop, name: str, **changes: Any) -> None:
+    """The record of a job that ran when its local cloud was killed."""
     from triptych.localcloud.sagemaker.records import now
 
-    record = training_params("lost") | {
-        "TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/lost",
+    laptop.train_script(f"{name}-before", NO_OP)
+    before = laptop.call("DescribeTrainingJob", TrainingJobName=f"{name}-before")
+    record = before | {
+        "TrainingJobName": name,
+        "TrainingJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}",
         "TrainingJobStatus": "InProgress",
         "SecondaryStatus": "Training",
         "SecondaryStatusTransitions": [{"Status": "Training", "StartTime": now(), "StatusMessage": ""}],
-        "ModelArtifacts": {"S3ModelArtifacts": "s3://data/models/lost/output/model.tar.gz"},
-        "CreationTime": now(),
-        "LastModifiedTime": now(),
-        "TrainingStartTime": now(),
     }
-    laptop.sagemaker._records.insert("training_job", "lost", record, "InProgress")
+    del record["TrainingEndTime"]
+    status = changes.get("TrainingJobStatus", "InProgress")
+    laptop.sagemaker._records.insert("training_job", name, record | changes, status)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "reason"),
+    [
+        ({}, "Completed", ""),
+        ({"_rerun": True}, "Failed", "InternalServerError: The local cloud stopped twice"),
+        ({"TrainingJobStatus": "Stopping"}, "Stopped", ""),
+    ],
+    ids=["begins anew", "lost twice", "was being stopped"],
+)
+def test_jobs_found_running_after_a_restart(
+    laptop: Laptop, changes: dict[str, Any], status: str, reason: str, request: pytest.FixtureRequest
+) -> None:
+    name = "lost-" + request.node.callspec.id.replace(" ", "-")
+    begun(laptop, name, **changes)
     laptop.sagemaker.training.recover()
-    job = laptop.end_of("lost")
-    assert job["TrainingJobStatus"] == "Failed"
-    assert "local cloud stopped" in job["FailureReason"]
-    assert laptop.call("DescribeTrainingJob", TrainingJobName="lost") == job
+    job = laptop.end_of(name)
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == (status, status)
+    assert job.get("FailureReason", "").startswith(reason)
+    assert laptop.call("DescribeTrainingJob", TrainingJobName=name) == job
+    assert not [member for member in job if member.startswith("_")]
 
 
 def test_listing_filters_sorts_and_pages(laptop: Laptop) -> None:

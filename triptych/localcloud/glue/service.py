@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,15 +17,19 @@ from triptych.localcloud.glue.execution import RunExecution, RunOutcome
 from triptych.localcloud.glue.runs import ENDED, JobRun, RunStore, TooManyRuns
 from triptych.localcloud.service import Operation, Params, RequestContext, ServiceError
 
+_log = logging.getLogger(__name__)
+
 JobDefinition = dict[str, Any]
 FindJob = Callable[[RequestContext, str], JobDefinition | None]
 
 _DEFAULT_TIMEOUT_MINUTES = 2880
 _MOST_RUNS_A_PAGE = 200
 _LOST = (
-    "The local cloud stopped while this run was in progress, and the run's process with it. Nothing that it "
-    "wrote was kept. Start the job again, or let the workflow's Retry do so."
+    "The local cloud stopped twice while this run was in progress, and the run's process with it. Nothing that "
+    "it wrote was kept. Start the job again."
 )
+_RERUN = "_rerun"
+"""kept in the record of a run that was begun anew after a restart"""
 
 
 class GlueService:
@@ -52,9 +58,39 @@ class GlueService:
         }
 
     def start(self) -> None:
-        """Fail the runs that the last gateway left behind."""
+        """Begin the runs anew that the last gateway left behind: their processes ended with it.
+
+        On AWS a run does not end with a client's machine, so no workflow has a Retry for that. What a lost run
+        staged is gone. A run that is lost again has failed: it may be what brings the machine down.
+        """
         for run in self._runs.unfinished():
-            self._end(run["Id"], RunOutcome("FAILED", _LOST))
+            if run["JobRunState"] == "STOPPING":
+                self._end(run["Id"], RunOutcome("STOPPED"))
+            elif run.get(_RERUN):
+                self._end(run["Id"], RunOutcome("FAILED", _LOST))
+            else:
+                threading.Thread(
+                    target=self._begin_anew, args=(run,), name=f"glue {run['JobName']}", daemon=True
+                ).start()
+
+    def _begin_anew(self, run: JobRun) -> None:
+        def edit(kept: JobRun) -> None:
+            kept[_RERUN] = True
+            kept["JobRunState"] = "STARTING"
+
+        name, run_id = run["JobName"], run["Id"]
+        self._runs.change(run_id, edit)
+        try:
+            job = self._job(RequestContext("glue", "StartJobRun", self._cloud.settings.region), name)
+            arguments = resolve(job, run.get("Arguments", {}), run_id, self._cloud.settings.glue_engine)
+            shutil.rmtree(self._cloud.home.scratch / "glue" / run_id, ignore_errors=True)
+        except ServiceError as error:
+            self._end(
+                run_id, RunOutcome("FAILED", f"The run was lost and cannot begin anew: {error.message}")
+            )
+            return
+        _log.info("run %s of job %s was lost with the last process and begins anew", run_id, name)
+        self._begin(job, run, arguments)
 
     def stop(self) -> None:
         """Nothing to do: the job pool ends the processes, and the next start fails their runs."""
@@ -161,7 +197,7 @@ class GlueService:
         run = self._runs.change(run_id, edit)
         with self._lock:
             self._executions.pop(run_id, None)
-        self._cloud.bus.publish(JobEnded("glue", "job_run", run_id, run))
+        self._cloud.bus.publish(JobEnded("glue", "job_run", run_id, _with_time(run)))
         self._cloud.bus.publish(
             ServiceEvent(
                 "aws.glue",
@@ -231,7 +267,9 @@ def _new_run(
 
 
 def _with_time(run: JobRun) -> JobRun:
-    return run if run["JobRunState"] in ENDED else {**run, "ExecutionTime": _seconds(run)}
+    """The run as AWS shows it."""
+    shown = {name: value for name, value in run.items() if not name.startswith("_")}
+    return shown if run["JobRunState"] in ENDED else {**shown, "ExecutionTime": _seconds(run)}
 
 
 def _seconds(run: JobRun) -> int:

@@ -20,9 +20,11 @@ from triptych.localcloud.service import Params
 _log = logging.getLogger(__name__)
 
 LOST = (
-    "InternalServerError: The local cloud stopped while the job was running, and the job's process with it. "
-    "Start the job again."
+    "InternalServerError: The local cloud stopped twice while the job was running, and the job's process with "
+    "it. Start the job again."
 )
+_RERUN = "_rerun"
+"""kept in the record of a job that was begun anew after a restart"""
 _GIB_PER_INSTANCE = {"medium": 4, "large": 8, "xlarge": 16}
 _GIB_FACTOR = {"c": 0.5, "m": 1.0, "t": 1.0, "r": 2.0, "g": 1.0, "p": 4.0, "x": 4.0}
 
@@ -119,14 +121,17 @@ class JobKind(ABC):
         except RecordExists:
             raise name_taken(self.title.capitalize(), arn) from None
         self.records.tag(arn, tags or [])
+        self._announce(record)
+        self._launch(name, record)
+        return arn
+
+    def _launch(self, name: str, record: Record) -> None:
         control = JobControl(self._grace)
         with self._lock:
             self._controls[name] = control
-        self._announce(record)
         threading.Thread(
             target=self._run, args=(name, record, control), name=f"{self.kind} {name}", daemon=True
         ).start()
-        return arn
 
     def find(self, name: str) -> Record:
         """The record; raises ValidationException as Describe does."""
@@ -173,9 +178,27 @@ class JobKind(ABC):
         return self.records.change(self.kind, name, mutate, self.status)
 
     def recover(self) -> None:
-        """Jobs that ran when the last process ended are failed: their processes ended with it."""
-        for record in self.records.with_status(self.kind, "InProgress", "Stopping"):
-            self._finish(record[f"{self.member}Name"], self.failed(LOST))
+        """Jobs that ran when the last process ended are begun anew: their processes ended with it.
+
+        On AWS a job does not end with a client's machine, so no workflow has a Retry for that. Nothing of the
+        lost attempt is left: outputs are adopted at a job's end. A job that is lost again has failed: it may be
+        what brings the machine down. One that was being stopped is stopped.
+        """
+        for record in self.records.with_status(self.kind, "Stopping"):
+            self._finish(record[f"{self.member}Name"], self.stopped)
+        for record in self.records.with_status(self.kind, "InProgress"):
+            name = record[f"{self.member}Name"]
+            if record.get(_RERUN):
+                self._finish(name, self.failed(LOST))
+                continue
+            begun = self.change(name, lambda kept: kept.update({_RERUN: True}))
+            if begun is not None:
+                _log.info("%s %s was lost with the last process and begins anew", self.kind, name)
+                self._launch(name, begun)
+
+    def stopped(self, record: Record) -> None:
+        """What the record of a job that was stopped says."""
+        record[self.status] = "Stopped"
 
     def close(self) -> None:
         """From now on ends are not recorded: the next start will find these jobs lost."""

@@ -312,6 +312,9 @@ class TrainingJobs(JobKind):
     def failed(self, reason: str) -> Callable[[Record], None]:
         return self._outcome("Failed", "Failed", None, FailureReason=reason)
 
+    def stopped(self, record: Record) -> None:
+        self._outcome("Stopped", "Stopped", None)(record)
+
     def _outcome(
         self, status: str, secondary: str, scan: MetricScan | None, **changes: Any
     ) -> Callable[[Record], None]:
