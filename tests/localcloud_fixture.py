@@ -1,6 +1,6 @@
 """A whole local cloud for tests: in this process, in a temporary home, on a free port.
 
-Tests share it (session scope) and so use names of their own. A test that stops and starts clouds makes its
+A module's tests share it and so use names of their own. A test that stops and starts clouds makes its
 own, with an account id of its own: moto keeps its state in module globals, by account.
 """
 
@@ -79,10 +79,18 @@ def start_cloud(
     return RunningCloud(local)
 
 
-@pytest.fixture(scope="session")
+def forget_moto() -> None:
+    """Empty moto's module globals, which an earlier cloud or a mock of this process may have left full."""
+    from moto.core.base_backend import BackendDict
+
+    BackendDict.reset()
+
+
+@pytest.fixture(scope="module")
 def local_cloud() -> Iterator[RunningCloud]:
-    """Every service, shared by the tests of this process."""
+    """Every service, shared by the tests of a module."""
     root = Path(tempfile.mkdtemp(prefix="triptych-cloud-"))
+    forget_moto()
     running = start_cloud(root)
     try:
         yield running

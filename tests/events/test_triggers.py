@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.localcloud_fixture import forget_moto
 from triptych.localcloud.assembly import LocalCloud, assemble, service_factories
 from triptych.localcloud.cloud import Settings
 from triptych.localcloud.home import Home
@@ -22,6 +23,7 @@ SERVICES = ("s3", "stepfunctions", "events", "scheduler", "cloudformation")
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[LocalCloud]:
+    forget_moto()
     running = assemble(
         Home(tmp_path), Settings(port=0), {name: service_factories()[name] for name in SERVICES}
     )

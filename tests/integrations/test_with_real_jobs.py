@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.localcloud_fixture import forget_moto
 from triptych.localcloud.assembly import LocalCloud, assemble, service_factories
 from triptych.localcloud.cloud import Settings
 from triptych.localcloud.home import Home
@@ -36,6 +37,7 @@ SCRIPTS = {
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     folder: Path = tmp_path_factory.mktemp("home")
+    forget_moto()
     running = assemble(Home(folder), Settings(port=0), {name: service_factories()[name] for name in SERVICES})
     running.start()
     running.wait_ready()

@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.localcloud_fixture import forget_moto
 from triptych.localcloud.assembly import LocalCloud, assemble, service_factories
 from triptych.localcloud.cloud import Settings
 from triptych.localcloud.home import Home
@@ -21,6 +22,7 @@ ROLE = "arn:aws:iam::123456789012:role/machine"
 
 def start(folder: Path) -> LocalCloud:
     factories = {name: service_factories()[name] for name in ("stepfunctions", "events", "scheduler")}
+    forget_moto()
     local = assemble(Home(folder), Settings(port=0), factories)
     local.start()
     local.wait_ready()

@@ -92,3 +92,28 @@ def test_a_queue_is_told_of_uploads(local_cloud: RunningCloud) -> None:
     (record,) = bodies[0]["Records"]  # type: ignore[misc]
     assert record["eventName"] == "ObjectCreated:Put"
     assert (record["s3"]["object"]["key"], record["s3"]["object"]["size"]) == ("wanted+one.csv", 2)
+
+
+def test_notifications_read_back_can_be_put_again(local_cloud: RunningCloud) -> None:
+    s3 = local_cloud.client("s3")
+    s3.create_bucket(Bucket="told-again")
+    queue = local_cloud.client("sqs").create_queue(QueueName="told-again")["QueueUrl"]
+    arn = local_cloud.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    rules = [{"Name": "prefix", "Value": "raw/"}, {"Name": "suffix", "Value": ".csv"}]
+    configuration = {
+        "EventBridgeConfiguration": {},
+        "QueueConfigurations": [
+            {
+                "Id": "one",
+                "QueueArn": arn["Attributes"]["QueueArn"],
+                "Events": ["s3:ObjectCreated:*"],
+                "Filter": {"Key": {"FilterRules": rules}},
+            }
+        ],
+    }
+    s3.put_bucket_notification_configuration(Bucket="told-again", NotificationConfiguration=configuration)
+    for _ in range(2):
+        answer = s3.get_bucket_notification_configuration(Bucket="told-again")
+        del answer["ResponseMetadata"]
+        assert answer == configuration
+        s3.put_bucket_notification_configuration(Bucket="told-again", NotificationConfiguration=answer)

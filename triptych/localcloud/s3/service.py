@@ -17,7 +17,7 @@ from triptych.localcloud.s3.buckets import BucketOperations
 from triptych.localcloud.s3.delivery import NotificationDelivery
 from triptych.localcloud.s3.http import FileSpan, Response, S3Request
 from triptych.localcloud.s3.multipart import MultipartOperations
-from triptych.localcloud.s3.notifications import notifications_of
+from triptych.localcloud.s3.notifications import notifications_document, notifications_of
 from triptych.localcloud.s3.objects import ObjectOperations
 from triptych.localcloud.s3.xml import error_document
 from triptych.localcloud.service import Operation, ServiceError
@@ -51,6 +51,7 @@ class S3Service:
             ("GET", "location"): self._buckets.location,
             ("GET", "versioning"): self._buckets.get_versioning,
             ("PUT", "versioning"): self._put_versioning,
+            ("GET", "notification"): self._get_notification,
             ("PUT", "notification"): self._put_notification,
             ("GET", "versions"): self._buckets.list_versions,
             ("GET", "uploads"): self._multipart.list_uploads,
@@ -161,6 +162,10 @@ class S3Service:
         if answer.status < 300:
             self._store.set_versioning(request.bucket, status)
         return answer
+
+    def _get_notification(self, request: S3Request) -> Response:
+        # moto's answer leaves EventBridge out
+        return Response(200, {}, notifications_document(self._store.bucket(request.bucket).notifications))
 
     def _put_notification(self, request: S3Request) -> Response:
         self._store.bucket(request.bucket)
