@@ -68,7 +68,7 @@ rows = [
     for machine, name, seconds in sorted(tasks, key=lambda task: -task[2])[:12]
 ]
 times = report.section("The longest tasks", report.table(["machine", "state", "time", ""], rows, numeric=[2]))
-display(Page(report.page(told["run"], f"{told['seconds']:.1f} s in all", times), height=660))
+display(Page(report.page(told["run"], f"{told['seconds']:.1f} s in all", times), height=720))
 
 # %% [markdown]
 # ## What came out
@@ -94,7 +94,7 @@ tiles = [
 display(
     Page(
         report.page("The model on the test split", told["model"]["training_job"], report.tiles(tiles)),
-        height=260,
+        height=300,
     )
 )
 
@@ -132,13 +132,25 @@ print(f"\nprobability of arriving late: {predict([','.join(row)])[0]:.6f}")
 
 # %%
 delays = list(range(0, 61, 5))
-column = [feature["name"] for feature in features].index("airport_delay")
-scores = predict([",".join([*row[:column], str(delay), *row[column + 1 :]]) for delay in delays])
+names = [feature["name"] for feature in features]
+variants = [
+    ",".join(
+        str(delay) if name.startswith("airport_delay") else value
+        for name, value in zip(names, row, strict=True)
+    )
+    for delay in delays
+]
+scores = predict(variants)
 plot = charts.line_chart(
     "Probability of arriving late", [str(delay) for delay in delays], [charts.Series("score", scores)]
 )
 what_if = report.figure(plot, "Probability of arriving late", "by the airport's mean delay of late, minutes")
-display(Page(report.page("The same flight, other delays", outputs["EndpointName"], what_if), height=620))
+display(
+    Page(
+        report.page("The same flight, other delays", outputs["EndpointName"], report.figures([what_if])),
+        height=420,
+    )
+)
 
 # %% [markdown]
 # `triptych down` stops the local cloud and keeps everything; the next `up` goes on with the same data, models and

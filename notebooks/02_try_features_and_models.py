@@ -70,7 +70,7 @@ plot = charts.bar_chart(
     by_hour[f"{label}_mean"].to_pylist(),
 )
 late = report.figure(plot, "Share of late arrivals", "by the scheduled hour of departure, train split")
-display(Page(report.page("Late in the day", dataset["dataset_version"], late), height=620))
+display(Page(report.page("Late in the day", dataset["dataset_version"], report.figures([late])), height=480))
 
 # %% [markdown]
 # ## Other features
@@ -92,7 +92,7 @@ wider = {
 excess = trials.write_inputs(
     s3,
     outputs["DataBucket"],
-    "carrier-excess",
+    "excess",
     trials.added(
         described, "carrier_excess_delay", "The airline's mean delay above the airport's, six hours, minutes"
     ),
@@ -114,7 +114,7 @@ found = trials.run(
         Trial("deep", {"max_depth": 9}),
         Trial("slower", {"eta": 0.03}),
         Trial("no-waiting", channels=no_waiting),
-        Trial("carrier-excess", channels=excess),
+        Trial("excess", channels=excess),
     ],
 )
 results = [champion, *found]
@@ -133,13 +133,21 @@ for one in sorted(results, key=lambda one: -one.metrics["validation:auc"]):
         f"train AUC {one.metrics['train:auc']:.4f}   {one.seconds:.1f} s   {one.job_name}"
     )
 
+# %% [markdown]
+# The AUC while training: a curve still rising wants more rounds, one that falls wanted fewer.
+
 # %%
-series = [
-    charts.Series(name, [one.metrics[f"{name}:auc"] for one in results], colour, dashed=name == "train")
-    for colour, name in enumerate(("validation", "train"), start=1)
-]
-plot = charts.line_chart("AUC", [one.name for one in results], series, zero=False, width=700)
-display(Page(report.page("Trials", job_name, report.figure(plot, "AUC by trial")), height=620))
+histories = {one.name: trials.history(s3, one.model_uri) for one in results}
+rounds = [f"{entry['round'] + 1:.0f}" for entry in max(histories.values(), key=len)]
+figures = []
+for split in ("validation", "train"):
+    series = [
+        charts.Series(name, [entry[f"{split}-auc"] for entry in history], colour)
+        for colour, (name, history) in enumerate(histories.items(), start=1)
+    ]
+    plot = charts.line_chart(f"AUC on {split}", rounds, series, zero=False, height=300)
+    figures.append(report.figure(plot, f"AUC on {split}", "by round"))
+display(Page(report.page("Trials", job_name, report.figures(figures)), height=580))
 
 # %% [markdown]
 # ## Keep what is better

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -128,6 +129,17 @@ def _result(name: str, description: Mapping[str, Any]) -> Result:
         took.total_seconds(),
         description["ModelArtifacts"]["S3ModelArtifacts"],
     )
+
+
+def history(s3: Any, model_uri: str) -> list[dict[str, float]]:
+    """The evaluations during training, from the model archive's ``training.json``: round and metrics."""
+    bucket, _, key = model_uri.removeprefix("s3://").partition("/")
+    archive = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        report = files.extractfile("training.json")
+        assert report is not None  # a file, by sagemaker_jobs/train
+        found: list[dict[str, float]] = json.load(report)["history"]
+    return found
 
 
 def without(described: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
