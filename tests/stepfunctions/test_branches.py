@@ -176,6 +176,22 @@ def test_items_from_a_reader_in_batches_with_a_writer(sfn: Harness) -> None:
     assert run_of(sfn, execution)["itemCounts"]["succeeded"] == 5
 
 
+def test_the_writer_gets_the_child_that_ended_last(sfn: Harness) -> None:
+    """Its end and the writer's turn come in one transaction: whoever writes must not look before it is kept."""
+    sfn.tasks.on("invoke", failing_for())
+    fields = {
+        "ResultWriter": {
+            "Resource": "arn:aws:states:::s3:putObject",
+            "Parameters": {"Bucket": "data", "Prefix": "results"},
+        }
+    }
+    states = a_map(TASK, distributed=True, **fields)
+    for _ in range(40):
+        sfn.wait(sfn.start(states, [1, 2, 3]))
+    assert [len(request.succeeded) for request in sfn.tasks.result_requests] == [3] * 40
+    assert not any(request.pending for request in sfn.tasks.result_requests)
+
+
 def test_a_reader_that_fails(sfn: Harness) -> None:
     def refuse(request: Any) -> Any:
         raise TaskError("States.ItemReaderFailed", "no such key")

@@ -219,10 +219,11 @@ class MapDispatch:
         assert row is not None
         assert writer is not None
         role_arn = row["role_arn"]
+        # Read here: the last child's end is not committed yet, another thread would not see it.
+        children = self.children(run.arn)
 
         def work() -> None:
             try:
-                children = self.children(run.arn)
                 request = ResultsRequest(
                     run.execution_arn, self.region, self.account_id, role_arn, run.arn,
                     writer["bucket"] or "",
