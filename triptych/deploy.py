@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from triptych import packaging
 
+_PATIENCE_SECONDS = 1800.0
 FINGERPRINT_TAG = "triptych-fingerprint"
 
 
@@ -57,7 +59,7 @@ def deploy(
     parameters = _parameters(project, target)
     fingerprint = _fingerprint(project, built, parameters)
     cloudformation = client("cloudformation")
-    stack = describe_stack(cloudformation, target.stack_name)
+    stack = _at_rest(cloudformation, target.stack_name, say)
     if (
         stack
         and stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
@@ -109,6 +111,7 @@ def deploy(
             "--parameter-overrides", *(f"{key}={parameters[key]}" for key in declared & set(parameters)),
         )  # fmt: skip
     except DeployFailed as error:
+        describe_stack(cloudformation, target.stack_name)  # says why if the operation cannot go on
         reasons = failure_reasons(cloudformation, target.stack_name)
         raise DeployFailed(
             "\n".join([f"stack {target.stack_name} was not deployed:", *(reasons or [str(error)])])
@@ -121,13 +124,35 @@ def deploy(
     return outputs(stack)
 
 
+def _at_rest(cloudformation: Any, name: str, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The stack once no operation is under way on it: another deployment's, or a rollback after a crash."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    told = False
+    while True:
+        stack = describe_stack(cloudformation, name)
+        status = stack["StackStatus"] if stack else ""
+        if not status.endswith("_IN_PROGRESS") or status == "REVIEW_IN_PROGRESS":
+            return stack
+        if time.monotonic() > deadline:
+            raise DeployFailed(f"stack {name} is {status} for {_PATIENCE_SECONDS / 60:.0f} minutes already")
+        if not told:
+            say(f"waiting for stack {name}: {status}")
+            told = True
+        time.sleep(0.5)
+
+
 def describe_stack(cloudformation: Any, name: str) -> dict[str, Any] | None:
-    """DescribeStacks' entry for ``name``, or None where there is no such stack."""
+    """DescribeStacks' entry for ``name``, or None where there is no such stack.
+
+    Raises DeployFailed where the stack's operation cannot go on.
+    """
     try:
         stack: dict[str, Any] = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except cloudformation.exceptions.ClientError as error:
         if "does not exist" in str(error):
             return None
+        if error.response["Error"].get("Code") == "InternalFailure":
+            raise DeployFailed(str(error)) from error
         raise
     return stack
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.cloudformation.conftest import Deployer
 from tests.gateway import harness
+from triptych.localcloud.cloudformation.records import StackStore
 from triptych.localcloud.cloudformation.resources.base import Made, Properties, ResourceContext, ResourceType
 from triptych.localcloud.cloudformation.service import CloudFormationService
 
@@ -94,3 +97,29 @@ def test_an_update_cut_short_is_rolled_back(deployer: Deployer) -> None:
     assert ssm.get_parameter(Name=made)["Parameter"]["Value"] == "before"
     assert set(deployer.resources(name)) == {"Value"}
     assert [one["Name"] for one in ssm.describe_parameters()["Parameters"]] == [made]
+
+
+def test_an_operation_that_cannot_even_be_recorded_is_told(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = deployer.create(json.dumps({"Resources": {"Value": parameter("x")}}))
+
+    def full(self: StackStore, *arguments: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(StackStore, "save_resource", full)
+        disk.setattr(StackStore, "add_event", full)
+        deployer.update(name, json.dumps({"Resources": {"Value": parameter("y")}}))
+        with pytest.raises(ClientError, match=r"disk is full.*free some space.*triptych up"):
+            deployer.api.describe_stacks(StackName=name)
+    running = deployer.running
+    second = with_fuse(running.cloud, running.objects)
+    running.gateway.add(second)
+    second.start()
+    deadline = time.monotonic() + 20
+    while second._store.stack(name).in_progress and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert deployer.status(name) == "UPDATE_ROLLBACK_COMPLETE"
+    value = deployer.resources(name)["Value"]["PhysicalResourceId"]
+    assert running.client("ssm").get_parameter(Name=value)["Parameter"]["Value"] == "x"

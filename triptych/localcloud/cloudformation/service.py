@@ -58,6 +58,8 @@ class CloudFormationService:
         )
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._halted: dict[str, str] = {}
+        """by stack id: why an operation of this process will not go on"""
         self.operations: Mapping[str, Operation] = {
             "CreateChangeSet": self.create_change_set,
             "CreateStack": self.create_stack,
@@ -101,8 +103,10 @@ class CloudFormationService:
         def run() -> None:
             try:
                 work()
-            except Exception:
+            except Exception as error:
+                # Even the failure could not be recorded: the disk is full, or the home is gone.
                 _log.exception("operation on stack %s failed", stack.name)
+                self._halted[stack.stack_id] = str(error)
             finally:
                 done.set()
 
@@ -291,7 +295,16 @@ class CloudFormationService:
 
     def describe_stacks(self, context: RequestContext, params: Params) -> Params:
         if params.get("StackName"):
-            return {"Stacks": [self._describe(self._store.stack(params["StackName"]))]}
+            stack = self._store.stack(params["StackName"])
+            if stack.in_progress and stack.stack_id in self._halted:
+                raise ServiceError(
+                    "InternalFailure",
+                    f"The operation on stack {stack.name} was cut short: {self._halted[stack.stack_id]}. "
+                    "It is rolled back at the next start: free some space in the home folder, then "
+                    "`triptych down` and `triptych up`.",
+                    500,
+                )
+            return {"Stacks": [self._describe(stack)]}
         stacks = [stack for stack in self._store.stacks() if stack.status != "DELETE_COMPLETE"]
         page, token = _paged(stacks, params)
         return {"Stacks": [self._describe(stack) for stack in page], **token}
