@@ -113,6 +113,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_FAILED
+    except Exception as error:
+        if not _is_lost_connection(error):
+            raise
+        advice = "" if aws else "; it was stopped or killed. `triptych up` starts it: what ran goes on"
+        print(f"triptych {arguments.command}: {error}{advice}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    """Whether the endpoint did not answer; botocore is there if its error is, and slow to import if not."""
+    exceptions = sys.modules.get("botocore.exceptions")
+    return exceptions is not None and isinstance(
+        error, (exceptions.ConnectionError, exceptions.HTTPClientError)
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from triptych import cli
+from triptych.place import Place
 
 HEAVY = {"boto3", "botocore", "rich", "yaml", "moto", "duckdb", "numpy", "sagemaker", "awscli"}
 
@@ -43,6 +44,23 @@ def test_without_a_local_cloud_each_command_says_what_to_do(
     assert cli.main(words) == 3
     printed = capsys.readouterr()
     assert "no local cloud runs" in printed.out + printed.err
+
+
+def test_a_home_that_is_a_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "home").touch()
+    assert cli.main(["up", "--home", str(tmp_path / "home")]) == 1
+    assert "cannot be written: " in capsys.readouterr().err
+
+
+def test_a_local_cloud_that_dies_under_a_command_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Place, "use_running_gateway", lambda self: setattr(self, "endpoint_url", "http://127.0.0.1:1")
+    )
+    assert cli.main(["show", "last", "--home", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "127.0.0.1:1" in told and "triptych up" in told and "Traceback" not in told
 
 
 def test_down_twice_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
