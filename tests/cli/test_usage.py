@@ -60,7 +60,9 @@ def test_a_local_cloud_that_dies_under_a_command_is_told(
     )
     assert cli.main(["show", "last", "--home", str(tmp_path)]) == 1
     told = capsys.readouterr().err
-    assert "127.0.0.1:1" in told and "triptych up" in told and "Traceback" not in told
+    assert "127.0.0.1:1" in told
+    assert "triptych up" in told
+    assert "Traceback" not in told
 
 
 def test_down_twice_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
