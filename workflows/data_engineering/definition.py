@@ -10,6 +10,7 @@ from workflows.steps import (
     INTEGRATIONS,
     DistributedMap,
     JsonObject,
+    ParallelWithSelector,
     catch_all,
     definition,
     invoke_function,
@@ -32,46 +33,6 @@ def build() -> JsonObject:
         }
     )
     ingest = _ingest(failure)
-    explore = _glue(
-        "Explore data",
-        "ExploreDataJob",
-        "Measure every column and draw the exploration report",
-        failure,
-        accepted=True,
-    )
-    validate_statistics = invoke_function(
-        "Validate statistics",
-        "ValidateStatisticsFunction",
-        comment="Hold the statistics against the contract: completeness, ranges, volume, freshness, drift",
-        payload={"run_uri.$": "$.ingest.run_uri"},
-        result={
-            "verdict": "verdict",
-            "violations": "violations",
-            "violations_total": "violations_total",
-            "validation_uri": "validation_uri",
-        },
-        result_path="$.statistics",
-        catch=catch_all(failure),
-    )
-    clean = _glue(
-        "Clean data",
-        "CleanDataJob",
-        "Type, dedupe and quarantine: rows in are rows out plus quarantined",
-        failure,
-        accepted=True,
-    )
-    features = _glue(
-        "Engineer features",
-        "EngineerFeaturesJob",
-        "Join the tables and compute what is known at the prediction time",
-        failure,
-    )
-    split = _glue(
-        "Split dataset",
-        "SplitDatasetJob",
-        "Write the train, validation and test splits and the batch input",
-        failure,
-    )
     validate_splits = invoke_function(
         "Validate splits",
         "ValidateSplitsFunction",
@@ -94,8 +55,7 @@ def build() -> JsonObject:
                         rejection_path(MACHINE, "files", "$.files.rejected", rejected),
                         Chain(
                             [
-                                explore,
-                                validate_statistics,
+                                _measure_and_prepare(failure),
                                 _verdict(
                                     "Are the statistics good enough?",
                                     "$.statistics.verdict",
@@ -104,9 +64,6 @@ def build() -> JsonObject:
                                     ),
                                     Chain(
                                         [
-                                            clean,
-                                            features,
-                                            split,
                                             validate_splits,
                                             _verdict(
                                                 "Are the splits good enough?",
@@ -232,11 +189,62 @@ def _judge_files(failure: State) -> State:
     )
 
 
-def _glue(name: str, job: str, comment: str, failure: State, accepted: bool = False) -> State:
+def _measure_and_prepare(failure: State) -> State:
+    """Two branches that need only the accepted files; what is prepared counts once the statistics pass."""
+    parallel = ParallelWithSelector(
+        "Measure and prepare",
+        comment="The statistics and their verdict beside the cleaning, features and splits: neither waits",
+        result_selector={
+            name: f"$[0].{name.removesuffix('.$')}"
+            for name in ("verdict.$", "violations.$", "violations_total.$", "validation_uri.$")
+        },
+        result_path="$.statistics",
+        catch=catch_all(failure),
+    )
+    explore = _glue(
+        "Explore data",
+        "ExploreDataJob",
+        "Measure every column and draw the exploration report",
+        accepted=True,
+    )
+    validate_statistics = invoke_function(
+        "Validate statistics",
+        "ValidateStatisticsFunction",
+        comment="Hold the statistics against the contract: completeness, ranges, volume, freshness, drift",
+        payload={"run_uri.$": "$.ingest.run_uri"},
+        result={
+            "verdict": "verdict",
+            "violations": "violations",
+            "violations_total": "violations_total",
+            "validation_uri": "validation_uri",
+        },
+    )
+    clean = _glue(
+        "Clean data",
+        "CleanDataJob",
+        "Type, dedupe and quarantine: rows in are rows out plus quarantined",
+        accepted=True,
+    )
+    features = _glue(
+        "Engineer features",
+        "EngineerFeaturesJob",
+        "Join the tables and compute what is known at the prediction time",
+    )
+    split = _glue(
+        "Split dataset",
+        "SplitDatasetJob",
+        "Write the train, validation and test splits and the batch input",
+    )
+    parallel.add_branch(Chain([explore, validate_statistics]))
+    parallel.add_branch(Chain([clean, features, split]))
+    return parallel
+
+
+def _glue(name: str, job: str, comment: str, accepted: bool = False) -> State:
     arguments = {"--contract_uri": "${ContractUri}", "--run_uri.$": "$.ingest.run_uri"}
     if accepted:
         arguments["--accepted_uri.$"] = "$.files.accepted_uri"
-    return run_glue_job(name, job, comment=comment, arguments=arguments, catch=catch_all(failure))
+    return run_glue_job(name, job, comment=comment, arguments=arguments)
 
 
 def _verdict(name: str, path: str, stop: State, go_on: State | Chain) -> Choice:
