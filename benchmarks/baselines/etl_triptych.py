@@ -22,6 +22,7 @@ def open_engine(name: str, scratch: Path) -> Any:
     """The jobs' engine, configured as the local cloud does."""
     from glue_lib.engine_io import DuckDbEngine, SparkEngine
 
+    scratch.mkdir(parents=True)
     threads = os.cpu_count() or 2
     if name == "duckdb":
         import duckdb
