@@ -334,7 +334,7 @@ def test_jobs_run_side_by_side(start: StartScript, tmp_path: Path) -> None:
 
 def test_heavy_libraries_work_after_the_fork(start: StartScript) -> None:
     source = """
-        import duckdb, numpy, pyarrow, pyarrow.parquet, xgboost
+        import os, duckdb, numpy, pyarrow, pyarrow.parquet, xgboost
         x = numpy.random.rand(4000, 5)
         y = x[:, 0] > 0.5
         model = xgboost.train(
@@ -342,8 +342,9 @@ def test_heavy_libraries_work_after_the_fork(start: StartScript) -> None:
         )
         assert ((model.predict(xgboost.DMatrix(x)) > 0.5) == y).mean() > 0.95
         assert duckdb.sql("select sum(range) from range(1000000)").fetchall() == [(499999500000,)]
-        pyarrow.parquet.write_table(pyarrow.table({"y": y}), "y.parquet")
-        assert pyarrow.parquet.read_table("y.parquet").num_rows == 4000
+        file = f"{os.getpid()}.parquet"  # the two share a folder
+        pyarrow.parquet.write_table(pyarrow.table({"y": y}), file)
+        assert pyarrow.parquet.read_table(file).num_rows == 4000
         assert (numpy.ones((300, 300)) @ numpy.ones((300, 300)))[0, 0] == 300
         print(numpy.random.rand())
         """

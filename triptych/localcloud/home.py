@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,9 +38,9 @@ class Home:
         try:
             for folder in (self.root, self.s3, self.state, self.scratch, self.code):
                 folder.mkdir(parents=True, exist_ok=True)
-            probe = self.state / f".probe-{os.getpid()}"
-            probe.write_bytes(b"probe")
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=self.state) as probe:
+                probe.write(b"probe")
+                probe.flush()
         except OSError as error:
             raise HomeUnusable(
                 f"home folder {self.root} cannot be written: {error.strerror or error}. "

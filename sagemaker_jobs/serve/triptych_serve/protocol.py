@@ -9,6 +9,7 @@ from http import HTTPStatus
 from triptych_serve.handlers import Handlers, Request, Response
 
 MAX_HEADER_BYTES = 65_536
+LINGER_SECONDS = 2.0
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _PING = Response(200, b"\n", "text/plain")
 
@@ -63,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._continued = False
+        self._refused = False
         self._pending: deque[None] = deque()
 
     @property
@@ -79,16 +81,17 @@ class Connection(asyncio.Protocol):
         self._router.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._buffer += data
         try:
             while self._buffer and self._take_request():
                 pass
         except _Malformed as error:
-            self._buffer.clear()
-            self._pending.append(None)
-            self.respond(Response(error.status, str(error).encode()), keep_alive=False)
+            self._refuse(error)
 
-    def respond(self, response: Response, keep_alive: bool) -> None:
+    def respond(self, response: Response, keep_alive: bool, close: bool | None = None) -> None:
+        """Send an answer; the connection is closed after it unless kept alive, or ``close`` says otherwise."""
         self._pending.popleft()
         if self._transport is None or self._transport.is_closing():
             return
@@ -99,8 +102,19 @@ class Connection(asyncio.Protocol):
             f"{len(response.body)}\r\n{'' if keep_alive else 'Connection: close' + chr(13) + chr(10)}\r\n"
         )
         self._transport.write(head.encode("latin-1", "replace") + response.body)
-        if not keep_alive:
+        if not keep_alive if close is None else close:
             self._transport.close()
+
+    def _refuse(self, error: _Malformed) -> None:
+        """Answer, and drop what is still being sent: closing over unread bytes would reset the connection, and the
+        client might never see the answer."""
+        self._buffer.clear()
+        self._refused = True
+        self._pending.append(None)
+        self.respond(Response(error.status, str(error).encode()), keep_alive=False, close=False)
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self.close)
 
     def close(self) -> None:
         if self._transport is not None:

@@ -491,12 +491,15 @@ class CloudFormationService:
             plans.check_capabilities(plan.template, params.get("Capabilities", []))
             if stack is None:
                 stack = self._reviewed(context, name)
-            existing = {one.name for one in self._store.change_sets(stack.stack_id)}
-            if params["ChangeSetName"] in existing:
-                raise ServiceError(
-                    "AlreadyExistsException",
-                    f"ChangeSet {params['ChangeSetName']} cannot be created: it exists.",
-                )
+            for same in self._store.change_sets(stack.stack_id):
+                if same.name != params["ChangeSetName"]:
+                    continue
+                if same.execution_status == "AVAILABLE":
+                    raise ServiceError(
+                        "AlreadyExistsException", f"ChangeSet {same.name} cannot be created: it exists."
+                    )
+                # `aws cloudformation deploy` names its change sets by the second, and two fit into one here.
+                self._store.drop_change_set(same.change_set_id)
             change_set = self._planned(context, params, stack, plan, previous)
             self._store.save_change_set(change_set)
         return {"Id": change_set.change_set_id, "StackId": stack.stack_id}
