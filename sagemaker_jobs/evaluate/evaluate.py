@@ -29,6 +29,7 @@ from quality import model_quality
 
 from triptych.core import metrics
 
+MONTH = "month"
 THRESHOLD = 0.5
 
 
@@ -69,12 +70,20 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _month(keys: Mapping[str, Any], time_column: str) -> dict[str, Any]:
+    """The month (``2013-11``) of the split column's dates, unless a key has that name."""
+    if MONTH in keys or time_column not in keys:
+        return {}
+    return {MONTH: np.array([str(value)[:7] for value in keys[time_column]])}
+
+
 def evaluate(
     splits: Mapping[str, Split], booster: xgboost.Booster, described: Mapping[str, Any], slices: Sequence[str]
 ) -> dict[str, Any]:
     """The document; ``splits`` must hold ``test``. NaN becomes None, since JSON has none."""
     test = splits["test"]
-    absent = [column for column in slices if column not in test.keys]
+    keys = {**test.keys, **_month(test.keys, described.get("time_column", ""))}
+    absent = [column for column in slices if column not in keys]
     if absent:
         raise CannotEvaluate(
             f"cannot slice by {', '.join(absent)}: "
@@ -91,8 +100,7 @@ def evaluate(
             name: metrics.all_metrics(split.labels, split.scores, THRESHOLD) for name, split in splits.items()
         },
         "slices": {
-            column: metrics.by_slice(test.keys[column], test.labels, test.scores, THRESHOLD)
-            for column in slices
+            column: metrics.by_slice(keys[column], test.labels, test.scores, THRESHOLD) for column in slices
         },
         "calibration": [
             {

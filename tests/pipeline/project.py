@@ -23,7 +23,6 @@ PARTS = (
     "usecases",
     "triptych",
 )
-USE_CASE = "flights"
 SAMPLE = '''"""Every twentieth flight of the shipped sample, and all of the other tables."""
 
 import importlib.util
@@ -45,16 +44,19 @@ def write_raw(folder):
 class Project:
     """A project folder with its home; ``triptych`` runs commands in it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, use_case: str = "flights") -> None:
         self.root = root
+        self.use_case = use_case
         self.home = root / ".triptych"
         for part in PARTS:
             shutil.copytree(
                 CHECKOUT / part, root / part, ignore=shutil.ignore_patterns("__pycache__", "localcloud")
             )
-        use_case = root / "usecases" / USE_CASE
-        (use_case / "sample.py").rename(use_case / "whole_sample.py")
-        (use_case / "sample.py").write_text(SAMPLE)
+        if use_case != "flights":
+            return
+        folder = root / "usecases" / "flights"
+        (folder / "sample.py").rename(folder / "whole_sample.py")
+        (folder / "sample.py").write_text(SAMPLE)
         self.change_contract(
             ("{metric: auc, split: test, min: 0.73}", "{metric: auc, split: test, min: 0.5}"),
             ("num_round: 200", "num_round: 20"),
@@ -62,7 +64,7 @@ class Project:
 
     @property
     def contract(self) -> Path:
-        return self.root / "usecases" / USE_CASE / "contract.yaml"
+        return self.root / "usecases" / self.use_case / "contract.yaml"
 
     def change_contract(self, *changes: tuple[str, str]) -> None:
         text = self.contract.read_text()
@@ -103,7 +105,7 @@ class Project:
 
     def run(self, *words: str, code: int = 0) -> dict[str, Any]:
         """``triptych run`` to its end; the summary."""
-        done = self.triptych("run", USE_CASE, "--json", *words, code=code)
+        done = self.triptych("run", self.use_case, "--json", *words, code=code)
         summary: dict[str, Any] = json.loads(done.stdout)
         return summary
 
@@ -140,7 +142,7 @@ class Project:
 
     def outputs(self) -> dict[str, str]:
         """The root stack's outputs."""
-        stack = self.client("cloudformation").describe_stacks(StackName=f"triptych-{USE_CASE}-local")[
+        stack = self.client("cloudformation").describe_stacks(StackName=f"triptych-{self.use_case}-local")[
             "Stacks"
         ][0]
         return {entry["OutputKey"]: entry["OutputValue"] for entry in stack["Outputs"]}
@@ -153,7 +155,9 @@ class Project:
 
     def runs(self) -> list[dict[str, Any]]:
         """``triptych runs``, newest first."""
-        found: list[dict[str, Any]] = json.loads(self.triptych("runs", "--json").stdout)
+        found: list[dict[str, Any]] = json.loads(
+            self.triptych("runs", "--use-case", self.use_case, "--json").stdout
+        )
         return found
 
     def predict(self, row: str) -> float:
