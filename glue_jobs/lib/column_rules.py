@@ -91,8 +91,11 @@ def value_tests(column: Column) -> list[tuple[str, str]]:
     return tests
 
 
-def good_value_test(column: Column, table: Table) -> str | None:
-    """One test that a good row passes: no test of ``row_tests`` holds. None where any value will do."""
+def good_value_test(column: Column, table: Table, *, is_double: bool = False) -> str | None:
+    """One test that a good row passes: no test of ``row_tests`` holds. None where any value will do.
+
+    ``is_double``: the field was read as a double, there is no text, and null is a missing value.
+    """
     name = f"`{column.name}`"
     tests: list[str] = []
     if column.on_bad != "make_null":
@@ -104,9 +107,13 @@ def good_value_test(column: Column, table: Table) -> str | None:
             tests.append(f"{name} IN ({', '.join(quoted(value) for value in column.allowed)})")
         if column.pattern is not None:
             tests.append(f"{name} RLIKE {quoted(f'^(?:{column.pattern})$')}")
+    if is_double:
+        tests.append(f"isfinite({name})")
     within = " AND ".join(tests)
     if not column.nullable:
         return f"{name} IS NOT NULL" + (f" AND {within}" if within else "")
+    if is_double:
+        return f"CASE WHEN {name} IS NULL THEN TRUE ELSE {within} END"
     if column.on_bad == "make_null" or (column.type == "string" and not within):
         return None
     missing = "TRUE" if column.type == "string" else is_marked_missing(column, table)

@@ -7,12 +7,14 @@ calls costs SQLFrame more than the query. Reading CSV, numbering lines and writi
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
+
+from glue_lib.placed_csv import FileLines, Places, bytes_of, survey
 
 from triptych.core.features import Step
 
@@ -50,6 +52,20 @@ class Engine(Protocol):
     def count_rows(self, view: str) -> dict[str, int]:
         """Non-blank lines after the header of an opened CSV, by object key."""
 
+    def open_values(
+        self, view: str, numbers: Sequence[str], null_values: Sequence[str]
+    ) -> frozenset[str] | None:
+        """View ``<view>_values`` of an opened CSV whose rows' places lead back to their lines; None where an
+        engine knows no places. Answers which of ``numbers`` come as doubles: lines with others give no row."""
+
+    def pick_lines(self, view: str, picked: str, rows: Sequence[int], *, with_unread: bool) -> bool:
+        """Views ``<picked>_numbered`` and ``<picked>_malformed``, as ``number_lines`` makes them, of some lines
+        only: of the rows with these places (from 0, ascending) in ``<view>_values``, and if asked for of the lines
+        that gave it no row. False if lines cannot be told apart."""
+
+    def places_known(self, view: str, rows: int) -> bool:
+        """Whether places lead to lines, ``rows`` being how many rows ``<view>_values`` has given."""
+
     def open_parquet(self, view: str, uri: str) -> None:
         """View of a Parquet folder."""
 
@@ -61,6 +77,15 @@ class Engine(Protocol):
 
     def write_parquet(self, sql: str, uri: str) -> None:
         """Write a query's rows below ``uri``, replacing what is there."""
+
+    def row_numbers(
+        self, where: str, uri: str, keys: str | None = None, key: Sequence[str] = ()
+    ) -> list[int]:
+        """Places (from 0, ascending) of the rows of the Parquet at ``uri`` for which ``where`` holds; with ``keys``,
+        only those whose ``key`` is in that view."""
+
+    def replace_parquet(self, sql: str, uri: str) -> None:
+        """``write_parquet`` of a query that may read what it replaces."""
 
     def write_csv(self, sql: str, uri: str) -> None:
         """Write a query's rows as one CSV object at ``uri``: no header, nulls empty."""
@@ -205,6 +230,17 @@ class SparkEngine:
         )
         return {file.key: 0 for file in files} | {row["source_file"]: row["n"] for row in counted}
 
+    def open_values(
+        self, view: str, numbers: Sequence[str], null_values: Sequence[str]
+    ) -> frozenset[str] | None:
+        return None
+
+    def places_known(self, view: str, rows: int) -> bool:
+        return False
+
+    def pick_lines(self, view: str, picked: str, rows: Sequence[int], *, with_unread: bool) -> bool:
+        raise EngineError(f"Spark knows no places of {view}'s rows; use number_lines")
+
     def open_parquet(self, view: str, uri: str) -> None:
         self._spark.read.parquet(uri).createOrReplaceTempView(view)
 
@@ -221,6 +257,14 @@ class SparkEngine:
 
     def write_parquet(self, sql: str, uri: str) -> None:
         self._spark.sql(sql).write.mode("overwrite").parquet(uri)
+
+    def row_numbers(
+        self, where: str, uri: str, keys: str | None = None, key: Sequence[str] = ()
+    ) -> list[int]:
+        raise EngineError(f"Spark knows no places of the rows of {uri}; use number_lines")
+
+    def replace_parquet(self, sql: str, uri: str) -> None:
+        raise EngineError(f"Spark cannot replace {uri} by a query on it; use write_parquet on its source")
 
     def write_csv(self, sql: str, uri: str) -> None:
         # Spark names its files itself, and the next step wants one object at a known key.
@@ -263,9 +307,12 @@ class DuckDbEngine:
         self._connection = session._conn
         self._connection.execute("SET TimeZone = 'UTC'")
         self._paths = getattr(session, "job_paths", None) or _LocalPaths()
-        self._csv: dict[str, tuple[dict[str, SourceFile], str, Sequence[str]]] = {}
+        self._csv: dict[str, tuple[Mapping[str, SourceFile], str, Sequence[str]]] = {}
+        self._delimiters: dict[str, str] = {}
+        self._files: dict[str, FileLines] = {}
         self._connection.execute("CREATE OR REPLACE MACRO unix_seconds(t) AS CAST(epoch(t) AS BIGINT)")
         self._parsing = {"computed_once"}
+        self._places: dict[str, Places] = {}
 
     def open_csv(
         self, view: str, files: Sequence[SourceFile], columns: Sequence[str], delimiter: str
@@ -273,13 +320,14 @@ class DuckDbEngine:
         by_path = {str(path): file for file in files for path in self._paths.read(file.uri)}
         if not by_path:
             raise EngineError(f"no files to read for {view}; were all of them rejected?")
-        types = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in columns)
-        scan = (
-            f"read_csv([{', '.join(map(_literal, by_path))}], header=true, auto_detect=false, columns={{{types}}}, "
-            f"delim={_literal(delimiter)}, quote='\"', escape='\"', nullstr='', "
-            "filename='source_path', ignore_errors=true"
-        )
+        self._open_paths(view, by_path, columns, delimiter)
+
+    def _open_paths(
+        self, view: str, by_path: Mapping[str, SourceFile], columns: Sequence[str], delimiter: str
+    ) -> None:
+        scan = _scan(by_path, dict.fromkeys(columns, "VARCHAR"), delimiter, [""])
         self._csv[view] = (by_path, scan, columns)
+        self._delimiters[view] = delimiter
         names = ", ".join(f'"{name}"' for name in columns)
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW {view} AS SELECT {self._key(by_path)} AS source_file, {names} FROM {scan})"
@@ -293,21 +341,17 @@ class DuckDbEngine:
     def number_lines(self, view: str) -> None:
         by_path, scan, columns = self._csv[view]
         connection = self._connection
-        for table in ("reject_errors", "reject_scans"):
-            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        self._forget_rejects()
         names = ", ".join(f'"{name}"' for name in columns)
         connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE {view}_ordinals AS
                 SELECT *, row_number() OVER () AS ordinal FROM {scan}, store_rejects=true)"""
         )
-        rejects = connection.execute(
-            """SELECT s.file_path, e.line, any_value(e.csv_line) FROM reject_errors e
-               JOIN reject_scans s USING (scan_id, file_id) GROUP BY ALL ORDER BY 1, 2"""
-        ).fetchall()
+        rejects = connection.execute(_REJECTS).fetchall()
         # A line that gave no row shifts the numbers of those after it: for each, how many rows stood before.
         skipped: list[tuple[str, int]] = []
         for path in by_path:
-            lines = {line for file, line, _ in rejects if file == path} | _blank_lines(Path(path))
+            lines = {line for file, line, _ in rejects if file == path} | self._lines(path).blank
             skipped += [(path, line - 2 - index) for index, line in enumerate(sorted(lines))]
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {view}_skipped (source_path VARCHAR, before BIGINT)"
@@ -332,12 +376,90 @@ class DuckDbEngine:
         connection.execute(
             f"""CREATE OR REPLACE TEMP VIEW {view}_malformed AS
                 SELECT {self._key(by_path)} AS source_file, line,
-                  rtrim(text, chr(13) || chr(10)) AS row FROM {view}_rejected"""
+                  trim(text, chr(13) || chr(10)) AS row FROM {view}_rejected"""
         )
 
     def count_rows(self, view: str) -> dict[str, int]:
+        self._files.clear()
+        return {file.key: self._lines(path).data for path, file in self._csv[view][0].items()}
+
+    def _lines(self, path: str) -> FileLines:
+        if path not in self._files:
+            self._files[path] = survey(Path(path))
+        return self._files[path]
+
+    def _forget_rejects(self) -> None:
+        for table in ("reject_errors", "reject_scans"):
+            self._connection.execute(f"DROP TABLE IF EXISTS {table}")
+
+    def open_values(
+        self, view: str, numbers: Sequence[str], null_values: Sequence[str]
+    ) -> frozenset[str] | None:
+        by_path, _, columns = self._csv[view]
+        # What DuckDB's reader would take for a number, and a contract does not, is left to the tests of its text.
+        odd = any(self._lines(path).underscores for path in by_path) or any(
+            character.isdigit() for value in null_values for character in value
+        )
+        doubles = frozenset() if odd else frozenset(numbers)
+        types = {name: "DOUBLE" if name in doubles else "VARCHAR" for name in columns}
+        scan = _scan(by_path, types, self._delimiters[view], ["", *null_values] if doubles else [""])
+        names = ", ".join(f'"{name}"' for name in columns)
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW {view}_values AS SELECT {names} FROM {scan}, store_rejects=true)"
+        )
+        self._forget_rejects()
+        self._places.pop(view, None)
+        return doubles
+
+    def places_known(self, view: str, rows: int) -> bool:
         by_path = self._csv[view][0]
-        return {file.key: _count_data_lines(Path(path)) for path, file in by_path.items()}
+        unread: dict[str, set[int]] = {}
+        for path, line, _ in self._connection.execute(_REJECTS).fetchall():
+            unread.setdefault(path, set()).add(line)
+        self._places[view] = Places(
+            {path: self._lines(path) for path in by_path},
+            {path: frozenset(lines) for path, lines in unread.items()},
+        )
+        return self._places[view].add_up_to(rows)
+
+    def pick_lines(self, view: str, picked: str, rows: Sequence[int], *, with_unread: bool) -> bool:
+        by_path, _, columns = self._csv[view]
+        delimiter = self._delimiters[view]
+        places = self._places[view]
+        lines = places.lines(rows)
+        with tempfile.TemporaryDirectory(prefix="triptych-lines-") as folder:
+            text, table = Path(folder) / "lines.csv", Path(folder) / "places.csv"
+            number = 1
+            with text.open("wb") as copy, table.open("w") as index:
+                copy.write((delimiter.join(columns) + "\n").encode())
+                for file_number, path in enumerate(by_path):
+                    unread = places.unread.get(path, frozenset()) if with_unread else frozenset()
+                    wanted = sorted(unread.union(lines.get(path, ())))
+                    for line, data in zip(wanted, bytes_of(Path(path), wanted), strict=True):
+                        number += 1
+                        copy.write(data + b"\n")
+                        index.write(f"{number},{file_number},{line}\n")
+            self._open_paths(picked, {str(text): SourceFile(str(text), "")}, columns, delimiter)
+            self.number_lines(picked)
+            self._connection.execute(
+                f"""CREATE OR REPLACE TEMP TABLE {picked}_places AS SELECT * FROM read_csv({_literal(str(table))},
+                    header=false, auto_detect=false,
+                    columns={{'number': 'BIGINT', 'file': 'BIGINT', 'line': 'BIGINT'}})"""
+            )
+        keys = ", ".join(_literal(file.key) for file in by_path.values())
+        for kind in ("numbered", "malformed"):
+            self._connection.execute(
+                f"""CREATE OR REPLACE TEMP TABLE {picked}_{kind}_here AS
+                    SELECT [{keys}][p.file + 1] AS source_file, p.line AS line, r.* EXCLUDE (source_file, line)
+                    FROM {picked}_{kind} r JOIN {picked}_places p ON p.number = r.line"""
+            )
+            self._connection.execute(
+                f"CREATE OR REPLACE TEMP VIEW {picked}_{kind} AS SELECT * FROM {picked}_{kind}_here"
+            )
+        found = self._connection.execute(
+            f"SELECT (SELECT count(*) FROM {picked}_numbered) + (SELECT count(*) FROM {picked}_malformed)"
+        ).fetchone()
+        return bool(found[0] == number - 1)
 
     def open_parquet(self, view: str, uri: str) -> None:
         files = ", ".join(_literal(str(path)) for path in self._paths.read(uri))
@@ -378,6 +500,28 @@ class DuckDbEngine:
         target = self._paths.begin_write(uri, "overwrite") / f"part-00000-{uuid4().hex}.parquet"
         self._execute(f"COPY ({_duckdb(sql)}) TO {_literal(str(target))} (FORMAT parquet)")
 
+    def row_numbers(
+        self, where: str, uri: str, keys: str | None = None, key: Sequence[str] = ()
+    ) -> list[int]:
+        (path,) = self._paths.read(uri)
+        join = ""
+        if keys:
+            on = " AND ".join(f'p."{name}" IS NOT DISTINCT FROM k."{name}"' for name in key)
+            join = f"SEMI JOIN {keys} k ON {on}"
+        found = self._connection.execute(
+            f"SELECT p.file_row_number FROM read_parquet({_literal(str(path))}, file_row_number=true) p {join} "
+            f"WHERE {where.replace('`', chr(34))} ORDER BY 1"
+        )
+        return [row for (row,) in found.fetchall()]
+
+    def replace_parquet(self, sql: str, uri: str) -> None:
+        old = self._paths.read(uri)
+        staged = old[0].with_name(f"replacing-{uuid4().hex}")
+        self._execute(f"COPY ({_duckdb(sql)}) TO {_literal(str(staged))} (FORMAT parquet)")
+        staged.replace(self._paths.begin_write(uri, "overwrite") / f"part-00000-{uuid4().hex}.parquet")
+        for path in old:
+            path.unlink(missing_ok=True)
+
     def write_csv(self, sql: str, uri: str) -> None:
         parent, _, name = uri.rpartition("/")
         target = self._paths.begin_write(parent, "append") / name
@@ -394,6 +538,20 @@ class DuckDbEngine:
         return f"CASE WHEN {_has_iso_shape(f'trim({text})')} THEN TRY_CAST(trim({text}) AS TIMESTAMP_NTZ) END"
 
 
+_REJECTS = """SELECT s.file_path, e.line, any_value(e.csv_line) FROM reject_errors e
+              JOIN reject_scans s USING (scan_id, file_id) GROUP BY ALL ORDER BY 1, 2"""
+
+
+def _scan(paths: Iterable[str], types: Mapping[str, str], delimiter: str, nulls: Sequence[str]) -> str:
+    """A reading of CSV files by DuckDB; more settings may follow, and a closing parenthesis must."""
+    columns = ", ".join(f"{_literal(name)}: '{kind}'" for name, kind in types.items())
+    return (
+        f"read_csv([{', '.join(map(_literal, paths))}], header=true, auto_detect=false, columns={{{columns}}}, "
+        f"delim={_literal(delimiter)}, quote='\"', escape='\"', nullstr=[{', '.join(map(_literal, nulls))}], "
+        "filename='source_path', ignore_errors=true"
+    )
+
+
 def _duckdb(sql: str) -> str:
     import sqlglot
 
@@ -402,41 +560,3 @@ def _duckdb(sql: str) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _count_data_lines(path: Path) -> int:
-    """Lines that are neither the header nor empty, counted in the bytes: independent of any CSV reader."""
-    if path.stat().st_size == 0:
-        return 0
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        lines = sum(data[start : start + _CHUNK].count(b"\n") for start in range(0, len(data), _CHUNK))
-        if data[-1:] != b"\n":
-            lines += 1
-        return lines - 1 - len(_empty_lines(data))
-
-
-def _blank_lines(path: Path) -> set[int]:
-    """Numbers (1-based) of the empty lines."""
-    if path.stat().st_size == 0:
-        return set()
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return _empty_lines(data)
-
-
-def _empty_lines(data: mmap.mmap) -> set[int]:
-    starts: list[int] = []
-    for mark in (b"\n\n", b"\n\r\n"):
-        position = data.find(mark)
-        while position >= 0:
-            starts.append(position + 1)
-            position = data.find(mark, position + 1)
-    found: set[int] = set()
-    counted_to, line = 0, 1
-    for start in sorted(starts):
-        line += data[counted_to:start].count(b"\n")
-        counted_to = start
-        found.add(line)
-    return found
-
-
-_CHUNK = 1 << 24

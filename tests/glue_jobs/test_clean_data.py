@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,50 @@ def test_lost_rows_stop_the_job(tmp_path: Path) -> None:
     job = load_job("clean_data")
     with pytest.raises(job.RowsLost, match=r"visits.*rows in.*raw/visits/0.csv"):
         clean(tmp_path, f'{HEADER}\n1,"Ulm\n",9.5,2013-01-01T10:00:00Z,AB,10\n{GOOD}\n')
+
+
+FIELDS = {
+    "id": (*map(str, range(1, 60)), " 3 ", "1_0", "inf", "2.0", "1e1", "NA", '"7"', "x", "5000"),
+    "city": ("Ulm", "Ulm", " Ulm ", '"Köln"', "NA", "Bonn"),
+    "price": ("9", "9", "9", "1_0", "inf", "nan", " NA ", "101", ""),
+    "at": ("2013-01-01T10:00:00Z",) * 9 + ("2013-01-01", ""),
+    "code": ("AB", "AB", "", "ABC"),
+    "speed": ("1", "900", "x", "inf", " NA", ""),
+}
+
+
+@pytest.mark.parametrize(
+    "underscores", [False, True], ids=["numbers read as doubles", "numbers read as text"]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
+def test_picked_lines_are_judged_as_numbered_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, underscores: bool
+) -> None:
+    chance = random.Random(7)
+    files = []
+    for rows in (0, 40, 400):
+        lines = [
+            chance.choice(("", "short", "a,b,c,d,e,f,g"))
+            if chance.random() < 0.06
+            else ",".join(chance.choice(values) for values in FIELDS.values())
+            for _ in range(rows)
+        ]
+        text = end.join([HEADER, *lines, ""])
+        files.append(text if underscores else text.replace("_", ""))
+    job = load_job("clean_data")
+    by_places = job._clean_by_places
+    answers: list[bool | None] = []
+
+    def watched(*given: Any) -> bool | None:
+        answers.append(by_places(*given))
+        return answers[-1]
+
+    monkeypatch.setattr(job, "_clean_by_places", watched)
+    picked = clean(tmp_path / "picked", *files)
+    assert answers == [True]
+    monkeypatch.setattr(job, "_clean_by_places", lambda *given: None)
+    numbered = clean(tmp_path / "numbered", *files)
+    assert picked[0] == numbered[0]
+    assert picked[0].rows_out > 0
+    assert sorted(map(repr, picked[1])) == sorted(map(repr, numbered[1]))
+    assert picked[2] == numbered[2]
