@@ -1,4 +1,4 @@
-"""``kill -9`` while a task's job runs: the attempt fails with the job, and Retry goes on."""
+"""``kill -9`` while a task's job runs: the job begins anew, and the execution goes on."""
 
 from __future__ import annotations
 
