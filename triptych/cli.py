@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,6 +86,10 @@ def _port(text: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal or a file that cannot hold a mark gets a question mark, not a traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     arguments = parser().parse_args(argv)
     from importlib import import_module
 
@@ -100,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             aws=aws,
             port=getattr(arguments, "port", None),
             glue_engine=getattr(arguments, "engine", None),
+            flags=_place_flags(arguments),
         )
         function = getattr(import_module(f"triptych.commands.{arguments.module}"), arguments.command)
         code = function(place, arguments)
@@ -114,19 +120,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return EXIT_FAILED
     except Exception as error:
-        if not _is_lost_connection(error):
+        if aws and _is_of_botocore(error, "BotoCoreError", "ClientError"):
+            print(f"triptych {arguments.command}: AWS: {error}", file=sys.stderr)
+            return EXIT_FAILED
+        if not _is_of_botocore(error, "ConnectionError", "HTTPClientError"):
             raise
         advice = "" if aws else "; it was stopped or killed. `triptych up` starts it: what ran goes on"
         print(f"triptych {arguments.command}: {error}{advice}", file=sys.stderr)
         return EXIT_FAILED
 
 
-def _is_lost_connection(error: Exception) -> bool:
-    """Whether the endpoint did not answer; botocore is there if its error is, and slow to import if not."""
+def _place_flags(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The options of this command line that say where it works."""
+    flags: list[str] = []
+    if arguments.home:
+        flags += ["--home", str(arguments.home)]
+    if getattr(arguments, "aws", False):
+        flags.append("--aws")
+    if getattr(arguments, "env", None):
+        flags += ["--env", arguments.env]
+    return tuple(flags)
+
+
+def _is_of_botocore(error: Exception, *names: str) -> bool:
+    """Whether it is one of botocore's errors, which is imported if its error is here, and slow to import if not."""
     exceptions = sys.modules.get("botocore.exceptions")
-    return exceptions is not None and isinstance(
-        error, (exceptions.ConnectionError, exceptions.HTTPClientError)
-    )
+    return exceptions is not None and isinstance(error, tuple(getattr(exceptions, name) for name in names))
 
 
 if __name__ == "__main__":

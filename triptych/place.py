@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triptych.deploy import Target
+
+
+DEFAULT_USE_CASE = "flights"
 
 
 class CommandFailed(Exception):
@@ -46,6 +50,8 @@ class Place:
     aws: bool = False
     port: int | None = None
     glue_engine: str | None = None
+    flags: tuple[str, ...] = ()
+    """the options that named this place (``--home`` …): a command that is advised needs them too"""
     region: str = field(default_factory=lambda: os.environ.get("AWS_REGION") or "us-east-1")
     endpoint_url: str | None = None
     _clients: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +66,11 @@ class Place:
         if running is None:
             raise CommandFailed(f"no local cloud runs for {self.home}; start it with `triptych up`", 3)
         self.endpoint_url = running.endpoint_url
+
+    def advise(self, *words: str, use_case: str | None = None) -> str:
+        """A command line that works for this place, to be copied: ``triptych resume NAME --home …``."""
+        chosen = () if use_case in (None, DEFAULT_USE_CASE) else ("--use-case", str(use_case))
+        return shlex.join(("triptych", *words, *chosen, *self.flags))
 
     def exports(self) -> dict[str, str]:
         """The environment that points any AWS client here."""
@@ -101,6 +112,10 @@ class Place:
     @cached_property
     def account_id(self) -> str:
         return str(self.client("sts").get_caller_identity()["Account"])
+
+    def use_case_of(self, machine: str) -> str:
+        """The use case of a pipeline state machine of this place, by its name."""
+        return machine.removeprefix("triptych-").removesuffix(f"-{self.environment}-pipeline")
 
     def target(self, use_case: str) -> Target:
         from triptych.deploy import Target

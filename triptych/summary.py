@@ -7,8 +7,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from triptych.executions import ExecutionRun, parse
+from triptych.history import parse
 from triptych.place import Place
+from triptych.states import ExecutionRun
 
 _REPORTS = {"data exploration": ("dataset", "exploration_uri"), "evaluation": ("model", "report_uri")}
 
@@ -24,8 +25,8 @@ def as_json(place: Place, run: ExecutionRun) -> dict[str, Any]:
     }
     if run.status != "SUCCEEDED":
         failed = run.failed_state()
-        where = failed[1].name if failed else None
-        found |= {"error": run.error, "cause": _plain(run.cause), "failed_state": where}
+        where = {"machine": failed[0].machine, "failed_state": failed[1].name} if failed else {}
+        found |= {"error": run.error, "cause": plain_cause(run.cause), "failed_state": None, **where}
         return found
     found |= {"is_new": output.get("is_new"), "dataset": output.get("dataset")}
     dataset = output.get("dataset") or {}
@@ -42,7 +43,7 @@ def as_json(place: Place, run: ExecutionRun) -> dict[str, Any]:
     return found
 
 
-def _plain(cause: str | None) -> str | None:
+def plain_cause(cause: str | None) -> str | None:
     """A function's exception comes as JSON; its message is what a person reads."""
     found = parse(cause)
     return str(found["errorMessage"]) if isinstance(found, dict) and "errorMessage" in found else cause
@@ -54,28 +55,46 @@ def print_ending(place: Place, run: ExecutionRun) -> None:
     if run.status == "RUNNING":
         print(f"{run.name} is running, {run.seconds:.0f} s so far")
     elif run.status != "SUCCEEDED":
-        _print_failure(run, told)
+        print("\n".join(failure_lines(place, run, told)), file=sys.stderr)
     elif told.get("is_new") is False:
         print(f"nothing new: dataset {told['dataset']['dataset_version']} was trained on already")
     else:
-        for line in _results(told):
-            print(line)
+        print("\n".join(_results(place, run, told)))
 
 
-def _print_failure(run: ExecutionRun, told: Mapping[str, Any]) -> None:
-    out = sys.stderr
-    print(f"\n{run.name} {run.status.lower().replace('_', ' ')} after {run.seconds:.1f} s", file=out)
-    for execution in list(run.walk())[::-1]:
-        for state in execution.states:
-            if state.error and state.kind in ("Task", "Map", "Parallel") and state.child_arn is None:
-                print(f"  {execution.machine}: '{state.name}' failed with {state.error}", file=out)
-    print(f"  {told['error'] or 'no error name'}: {told['cause'] or 'no cause given'}", file=out)
-    print(f"  what it wrote: triptych logs {run.name}", file=out)
-    if not (run.error or "").endswith("Rejected"):
-        print(f"  go on from there, once mended: triptych resume {run.name}", file=out)
+def failure_lines(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> list[str]:
+    """Where an unsuccessful run ended, why, and what to do."""
+    rejected = is_rejected(run)
+    use_case = place.use_case_of(run.machine)
+    ended = "ended as rejected" if rejected else run.status.lower().replace("_", " ")
+    lines = ["", f"{run.name} {ended} after {run.seconds:.1f} s"]
+    failed = run.failed_state()
+    if failed:
+        execution, state = failed
+        path = " > ".join([*(each.name for each in [*state.ancestors()][::-1]), state.name])
+        lines.append(f"  where     {execution.machine}: {path}")
+    if told["error"] or told["cause"]:
+        lines.append(f"  why       {': '.join(text for text in (told['error'], told['cause']) if text)}")
+    task = failed is not None and failed[1].resource is not None
+    asked = [run.name, failed[1].name] if failed and task else [run.name]
+    lines.append(f"  its logs  {place.advise('logs', *asked, use_case=use_case)}")
+    if rejected:
+        lines.append("  what is in use stays in use; once the data or the limits are mended:")
+        lines.append(f"            {place.advise('run', use_case)}")
+    else:
+        lines.append(
+            f"  go on     {place.advise('resume', run.name, use_case=use_case)}  (once it is mended)"
+        )
+    return lines
 
 
-def _results(told: Mapping[str, Any]) -> list[str]:
+def is_rejected(run: ExecutionRun) -> bool:
+    """Whether nothing broke: the data or the model did not meet its limits."""
+    return run.status == "FAILED" and (run.error or "").endswith("Rejected")
+
+
+def _results(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> list[str]:
+    use_case = place.use_case_of(run.machine)
     dataset, model, deployment = (told.get(part) or {} for part in ("dataset", "model", "deployment"))
     rows = dataset.get("rows", {})
     lines = [
@@ -101,9 +120,9 @@ def _results(told: Mapping[str, Any]) -> list[str]:
     lines += [f"  {line}" for line in _sample_lines(test.get("sample"))]
     for name, path in told.get("reports", {}).items():
         lines.append(f"report      {name}: {path}")
-    lines.append(
-        "look closer: open a report in a browser; triptych show last; triptych logs last 'Train model'"
-    )
+    lines.append("look closer: open a report in a browser, or")
+    lines.append(f"            {place.advise('show', run.name, use_case=use_case)}")
+    lines.append(f"            {place.advise('logs', run.name, 'Train model', use_case=use_case)}")
     return lines
 
 

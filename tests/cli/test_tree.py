@@ -118,7 +118,7 @@ def test_a_low_terminal_gets_the_newest_rows(height: int | None, expected: str, 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (30, 6), (10, 3)])
 def test_the_tree_keeps_to_the_terminal(width: int, height: int) -> None:
     stream = io.StringIO()
-    run = read([event for event in HANDLED], "FAILED")
+    run = read(HANDLED, "FAILED")
     for number in range(20):
         run.states.append(read(HANDLED[:3]).states[0])
         run.states[-1].name = f"State {number} with quite a long name"

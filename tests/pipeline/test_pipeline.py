@@ -275,6 +275,6 @@ def test_a_second_run_at_once_is_told_to_wait(quiet: Project) -> None:
     first = quiet.start("run", "flights", "--json", "--name", "first")
     wait_until(lambda: quiet.runs()[0]["run"] == "first", "the first run has started")
     second = quiet.triptych("run", "flights", code=1)
-    assert "run first is going on; watch it with `triptych resume first`" in second.stderr
+    assert "run first is going on; watch it with `triptych resume first " in second.stderr
     answer, _ = first.communicate(timeout=300)
     assert json.loads(answer)["status"] == "SUCCEEDED"

@@ -18,8 +18,8 @@ def up(place: Place, arguments: argparse.Namespace) -> int:
         print(json.dumps({"endpoint_url": place.endpoint_url, "home": str(place.home), "outputs": outputs}))
     else:
         print(f"local cloud at {place.endpoint_url}, home {place.home}")
-        print('point any AWS client at it:  eval "$(triptych env)"')
-        print(f"start the pipeline:          triptych run {arguments.use_case}")
+        print(f'point any AWS client at it:  eval "$({place.advise("env")})"')
+        print(f"start the pipeline:          {place.advise('run', arguments.use_case)}")
     return 0
 
 

@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any
 
 from triptych import sample
 from triptych.commands.cloud import bring_up
@@ -35,7 +34,7 @@ def run(place: Place, arguments: argparse.Namespace) -> int:
     name = arguments.name or f"run-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"[:-3]
     stepfunctions = place.client("stepfunctions")
     if not arguments.beside:
-        _refuse_beside_another(stepfunctions, outputs["PipelineStateMachineArn"])
+        _refuse_beside_another(place, arguments.use_case, outputs["PipelineStateMachineArn"])
     given = {
         "use_case": arguments.use_case,
         "force": not arguments.if_new,
@@ -50,19 +49,21 @@ def run(place: Place, arguments: argparse.Namespace) -> int:
     except stepfunctions.exceptions.InvalidName as error:
         raise CommandFailed(f"'{name}' cannot name a run: {error}", 2) from error
     if arguments.no_follow:
-        print(
-            json.dumps({"run": name}) if arguments.json else f"started {name}; watch: triptych resume {name}"
-        )
+        watching = place.advise("resume", name, use_case=arguments.use_case)
+        print(json.dumps({"run": name}) if arguments.json else f"started {name}; watch: {watching}")
         return 0
     return watch(place, started["executionArn"], quiet=arguments.json)
 
 
-def _refuse_beside_another(stepfunctions: Any, pipeline: str) -> None:
+def _refuse_beside_another(place: Place, use_case: str, pipeline: str) -> None:
     """Two runs would both change the endpoint, and one of them would lose."""
-    going_on = stepfunctions.list_executions(stateMachineArn=pipeline, statusFilter="RUNNING", maxResults=1)
+    going_on = place.client("stepfunctions").list_executions(
+        stateMachineArn=pipeline, statusFilter="RUNNING", maxResults=1
+    )
     for entry in going_on["executions"]:
         raise CommandFailed(
-            f"run {entry['name']} is going on; watch it with `triptych resume {entry['name']}`, "
+            f"run {entry['name']} is going on; watch it with "
+            f"`{place.advise('resume', entry['name'], use_case=use_case)}`, "
             "or start another beside it with --beside"
         )
 
@@ -75,10 +76,11 @@ def watch(place: Place, arn: str, quiet: bool) -> int:
     try:
         ended = tree.follow(reader.refresh, time.sleep, quiet)
     except KeyboardInterrupt:
-        name = reader.run.name
+        name, use_case = reader.run.name, place.use_case_of(reader.run.machine)
         print(
-            f"\nno longer watching; {name} goes on. Watch again: triptych resume {name}   "
-            f"see it: triptych show {name}",
+            f"\nno longer watching; {name} goes on\n"
+            f"  watch again: {place.advise('resume', name, use_case=use_case)}\n"
+            f"  look at it:  {place.advise('show', name, use_case=use_case)}",
             file=sys.stderr,
         )
         raise
@@ -91,6 +93,8 @@ def watch(place: Place, arn: str, quiet: bool) -> int:
 
 def exit_code(ended: ExecutionRun) -> int:
     """0 for success, 4 where the data or the model was rejected, else 1."""
+    from triptych import summary
+
     if ended.status == "SUCCEEDED":
         return 0
-    return EXIT_REJECTED if (ended.error or "").endswith("Rejected") else EXIT_FAILED
+    return EXIT_REJECTED if summary.is_rejected(ended) else EXIT_FAILED

@@ -39,7 +39,7 @@ def runs(place: Place, arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(rows))
     elif not rows:
-        print(f"no runs yet; start one with `triptych run {arguments.use_case}`")
+        print(f"no runs yet; start one with `{place.advise('run', arguments.use_case)}`")
     else:
         print(f"{'RUN':40} {'STATUS':10} {'STARTED':26} {'SECONDS':>8}  STARTED BY")
         for row in rows:
@@ -103,16 +103,16 @@ def resume(place: Place, arguments: argparse.Namespace) -> int:
     if run.status != "RUNNING":
         stepfunctions = place.client("stepfunctions")
         failed = run.failed_state()
-        for execution in _redrive_order(run):
-            stepfunctions.redrive_execution(executionArn=execution.arn)
+        try:
+            stepfunctions.redrive_execution(executionArn=run.arn)
+        except stepfunctions.exceptions.ExecutionNotRedrivable as error:
+            raise CommandFailed(
+                f"run {run.name} cannot go on: {error.response['Error']['Message']}; "
+                f"start a new one with `{place.advise('run', arguments.use_case)}`"
+            ) from error
         if failed and not arguments.json:
             print(f"resuming {run.name} at '{failed[1].name}'", file=sys.stderr)
     return watch(place, run.arn, quiet=arguments.json)
-
-
-def _redrive_order(run: ExecutionRun) -> list[ExecutionRun]:
-    """The executions to redrive."""
-    return [run]
 
 
 def open_run(place: Place, arguments: argparse.Namespace) -> ExecutionReader:
@@ -123,7 +123,7 @@ def open_run(place: Place, arguments: argparse.Namespace) -> ExecutionReader:
     if arguments.run == "last":
         newest = stepfunctions.list_executions(stateMachineArn=machine, maxResults=1)["executions"]
         if not newest:
-            raise CommandFailed(f"no runs yet; start one with `triptych run {arguments.use_case}`", 3)
+            raise CommandFailed(f"no runs yet; start one with `{place.advise('run', arguments.use_case)}`", 3)
         return ExecutionReader(stepfunctions, newest[0]["executionArn"])
     arn = f"{machine.replace(':stateMachine:', ':execution:')}:{arguments.run}"
     try:
@@ -202,7 +202,7 @@ def as_json(run: ExecutionRun) -> dict[str, Any]:
                 "type": state.kind,
                 "status": state.status(run.status),
                 "entered": state.entered.isoformat(timespec="milliseconds"),
-                "seconds": round((state.exited - state.entered).total_seconds(), 3) if state.exited else None,
+                "seconds": round(run.state_seconds(state), 3) if state.exited or state.stopped else None,
                 "attempts": state.attempts,
                 "error": state.error,
                 "cause": state.cause,
