@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from triptych.history import parse
 from triptych.place import Place
-from triptych.states import ExecutionRun
+from triptych.states import ExecutionRun, StateRun
 
 _REPORTS = {"data exploration": ("dataset", "exploration_uri"), "evaluation": ("model", "report_uri")}
 
@@ -122,8 +122,17 @@ def _results(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> list[s
         lines.append(f"report      {name}: {path}")
     lines.append("look closer: open a report in a browser, or")
     lines.append(f"            {place.advise('show', run.name, use_case=use_case)}")
-    lines.append(f"            {place.advise('logs', run.name, 'Train model', use_case=use_case)}")
+    training = next(
+        (state.name for state in _states(run) if "createTrainingJob" in str(state.resource)), None
+    )
+    if training:
+        lines.append(f"            {place.advise('logs', run.name, training, use_case=use_case)}")
     return lines
+
+
+def _states(run: ExecutionRun) -> Iterator[StateRun]:
+    for execution in run.walk():
+        yield from execution.states
 
 
 def _starter(trigger: Mapping[str, Any]) -> str:
