@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 from triptych.localcloud.cloud import Cloud
-from triptych.localcloud.sagemaker.capture import DataCapture, Invocation
+from triptych.localcloud.sagemaker.capture import Invocation
 from triptych.localcloud.sagemaker.errors import (
     JobRefused,
     already_exists,
@@ -21,6 +21,7 @@ from triptych.localcloud.sagemaker.errors import (
     require,
 )
 from triptych.localcloud.sagemaker.fleet import Fleet, FleetFailed, VariantPlan
+from triptych.localcloud.sagemaker.live import LiveEndpoint, Share
 from triptych.localcloud.sagemaker.models import Models
 from triptych.localcloud.sagemaker.records import Record, RecordExists, Records, now, public
 from triptych.localcloud.sagemaker.support import Arns, announce
@@ -34,35 +35,6 @@ _MOVING = ("Creating", "Updating")
 _DESCRIBE_HOLD_SECONDS = 0.25
 _BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 _SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
-
-
-@dataclass
-class LiveEndpoint:
-    """An endpoint that serves, or is about to after a restart. ``fleet`` is switched in one assignment."""
-
-    name: str
-    fleet: Fleet | None = None
-    capture: DataCapture | None = None
-    ready: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def enter(self) -> Fleet | None:
-        """The serving fleet, leased: its servers stay until ``leave``."""
-        with self.lock:
-            fleet = self.fleet
-            if fleet is not None:
-                fleet.enter()
-            return fleet
-
-    def switch(
-        self, fleet: Fleet | None, capture: DataCapture | None
-    ) -> tuple[Fleet | None, DataCapture | None]:
-        """Serve from ``fleet`` from now on; the answer is what served until now."""
-        with self.lock:
-            old = self.fleet, self.capture
-            self.fleet, self.capture = fleet, capture
-        self.ready.set()
-        return old
 
 
 class Endpoints:
@@ -182,18 +154,17 @@ class Endpoints:
             elif status == "Creating":
                 self._in_background(self._bring_up, name)
             elif record.get("_serving"):
-                live = self._live[name] = LiveEndpoint(name)
+                live = self._live[name] = self._open(name)
                 self._in_background(self._restore, name, live)
 
     def stop(self) -> None:
         """Stop the servers and write the captured data; the records stay as they are."""
         self._closing = True
         for live in list(self._live.values()):
-            fleet, capture = live.switch(None, None)
-            if fleet is not None:
-                fleet.stop()
-            if capture is not None:
-                capture.close()
+            shares = live.shares
+            live.close()
+            for item in shares:
+                item.fleet.stop()
         self._live.clear()
 
     # Background work
@@ -219,8 +190,8 @@ class Endpoints:
         except Exception as error:
             self._creation_failed(record, f"InternalServerError: {type(error).__name__}: {error}")
             raise
-        live = LiveEndpoint(name)
-        live.switch(fleet, self._capture(name, serving))
+        live = self._open(name)
+        live.route([Share(fleet, 1.0)], serving.get("capture"))
         with self._lives_lock:
             ours = self._is(name, record)
             if ours:
@@ -238,10 +209,10 @@ class Endpoints:
             fleet = self._start_fleet(name, serving)
         except Exception as error:
             self._live.pop(name, None)
-            live.ready.set()
+            live.close()
             self._fail(name, f"The endpoint could not be brought back after a restart: {error}")
             return
-        live.switch(fleet, self._capture(name, serving))
+        live.route([Share(fleet, 1.0)], serving.get("capture"))
         if record["EndpointStatus"] == "Updating":
             if record.get("_target") and record["_target"] != record["EndpointConfigName"]:
                 self._replace(name, False)
@@ -262,37 +233,33 @@ class Endpoints:
             self._update_failed(name, live is not None, str(error))
             return
         if live is None:
-            live = self._live[name] = LiveEndpoint(name)
-        old_fleet, old_capture = live.switch(fleet, self._capture(name, serving))
+            live = self._live[name] = self._open(name)
+        old = live.shares
+        live.route([Share(fleet, 1.0)], serving.get("capture"))
         if self._set_serving(name, serving) is None:
             self._discard(name)
-        if old_fleet is not None:
-            old_fleet.drain(_DRAIN_SECONDS)
-        if old_capture is not None:
-            old_capture.close()
+        self._retire(live, old)
 
     def _rebalance(self, name: str, wanted: dict[str, dict[str, Any]]) -> None:
         record = self.find(name)
         live = self._live.get(name)
         serving = record["_serving"]
-        fleet = live.enter() if live is not None else None
-        if fleet is None:
+        if live is None or not live.shares:
             self._update_failed(name, False, "The endpoint has no running servers.")
             return
+        fleet = live.shares[0].fleet
         try:
             for variant in serving["variants"]:
                 item = wanted.get(variant["name"], {})
-                running = fleet.variants[variant["name"]]
                 if item.get("DesiredInstanceCount") is not None:
-                    running.resize(int(item["DesiredInstanceCount"]))
+                    fleet.resize(variant["name"], int(item["DesiredInstanceCount"]))
                     variant["instances"] = int(item["DesiredInstanceCount"])
                 if item.get("DesiredWeight") is not None:
-                    running.weight = variant["weight"] = float(item["DesiredWeight"])
+                    variant["weight"] = float(item["DesiredWeight"])
+            fleet.reweigh({variant["name"]: variant["weight"] for variant in serving["variants"]})
         except Exception as error:
             self._update_failed(name, True, str(error))
             return
-        finally:
-            fleet.leave()
         self._set_serving(name, serving)
 
     def _take_down(self, name: str) -> None:
@@ -309,13 +276,21 @@ class Endpoints:
             self._end(live)
 
     def _end(self, live: LiveEndpoint) -> None:
-        fleet, capture = live.switch(None, None)
-        if fleet is not None:
-            fleet.drain(_DRAIN_SECONDS)
-        if capture is not None:
-            capture.close()
+        shares = live.shares
+        live.route((), None)
+        self._retire(live, shares)
+        live.close()
+
+    def _retire(self, live: LiveEndpoint, shares: Sequence[Share]) -> None:
+        """Let the requests of fleets that serve no longer end, then stop their servers."""
+        for item in shares:
+            live.drain(item.fleet, _DRAIN_SECONDS)
+            item.fleet.stop()
 
     # Inside
+
+    def _open(self, name: str) -> LiveEndpoint:
+        return LiveEndpoint(self._cloud, name, self._flush_seconds)
 
     def _is(self, name: str, record: Record) -> bool:
         """Whether the endpoint of this name is still that one: it may be deleted, and made anew."""
@@ -351,12 +326,6 @@ class Endpoints:
         fleet = Fleet(self._cloud, name, [VariantPlan.from_record(item) for item in serving["variants"]])
         fleet.start()
         return fleet
-
-    def _capture(self, name: str, serving: dict[str, Any]) -> DataCapture | None:
-        config = serving.get("capture")
-        if not config or not config.get("EnableCapture", True):
-            return None
-        return DataCapture(self._cloud.store, name, config, self._flush_seconds)
 
     def _begin_change(self, record: Record, changes: Record, deployment: Any) -> None:
         """Set the status to Updating, if nothing else is under way; raises ValidationException."""

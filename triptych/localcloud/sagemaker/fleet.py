@@ -9,8 +9,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +60,10 @@ class VariantPlan:
     environment: dict[str, str] = field(default_factory=dict)
     instance_type: str | None = None
     startup_seconds: float = _STARTUP_SECONDS
+    shadow: bool = False
+    """gets copies of the requests; its weight over the production variants' sum is the copied share"""
+    max_concurrency: int | None = None
+    """more requests at a time are refused (ThrottlingException), as a serverless variant refuses them"""
 
     @staticmethod
     def from_record(record: dict[str, Any]) -> VariantPlan:
@@ -215,7 +218,7 @@ class Variant:
 
 
 class Fleet:
-    """All servers of one endpoint configuration. ``lease`` keeps it alive while a request is under way."""
+    """All servers of one endpoint configuration. Requests ``enter`` and ``leave`` it."""
 
     def __init__(self, cloud: Cloud, endpoint: str, plans: list[VariantPlan]) -> None:
         sockets = cloud.home.scratch / "sockets"
@@ -237,7 +240,7 @@ class Fleet:
 
     def choose(self) -> Variant:
         """A variant by the weights."""
-        variants = list(self.variants.values())
+        variants = [variant for variant in self.variants.values() if not variant.plan.shadow]
         if len(variants) == 1:
             return variants[0]
         weights = [variant.weight for variant in variants]
@@ -245,13 +248,17 @@ class Fleet:
             raise NoServer("every variant has the weight 0")
         return random.choices(variants, weights)[0]
 
-    @contextmanager
-    def lease(self) -> Iterator[Fleet]:
-        self.enter()
-        try:
-            yield self
-        finally:
-            self.leave()
+    def reweigh(self, weights: Mapping[str, float]) -> None:
+        """New weights of variants, all at once."""
+        for name, weight in weights.items():
+            self.variants[name].weight = weight
+
+    def resize(self, variant: str, instances: int) -> None:
+        """Start or stop the variant's servers until there are ``instances``; no request is lost.
+
+        Raises FleetFailed, and then nothing has changed.
+        """
+        self.variants[variant].resize(instances)
 
     def enter(self) -> None:
         with self._idle:
@@ -263,11 +270,10 @@ class Fleet:
             if not self._leases:
                 self._idle.notify_all()
 
-    def drain(self, timeout_seconds: float) -> None:
-        """Wait until no request is under way, then stop the servers."""
+    def await_idle(self, timeout_seconds: float) -> bool:
+        """Wait until no request is under way; False when the time is over."""
         with self._idle:
-            self._idle.wait_for(lambda: not self._leases, timeout_seconds)
-        self.stop()
+            return self._idle.wait_for(lambda: not self._leases, timeout_seconds)
 
     def stop(self) -> None:
         for variant in self.variants.values():

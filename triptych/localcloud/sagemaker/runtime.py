@@ -9,8 +9,9 @@ from typing import Any
 
 from triptych.localcloud.cloud import Cloud
 from triptych.localcloud.sagemaker.capture import Invocation
-from triptych.localcloud.sagemaker.endpoints import Endpoints, LiveEndpoint
+from triptych.localcloud.sagemaker.endpoints import Endpoints
 from triptych.localcloud.sagemaker.fleet import LOG_GROUP_PREFIX, Fleet, NoServer, Server, Variant
+from triptych.localcloud.sagemaker.live import LiveEndpoint
 from triptych.localcloud.sagemaker.model_client import ModelResponse, ServerGone, ServerSlow
 from triptych.localcloud.sagemaker.service import SageMakerService
 from triptych.localcloud.sagemaker.support import Arns
