@@ -161,6 +161,7 @@ def assemble(home: Home, settings: Settings, factories: ServiceFactories | None 
 
     Raises HomeUnusable, and OSError where the port is taken.
     """
+    from triptych.localcloud.cloudwatch.store import MetricStore
     from triptych.localcloud.jobs.pool import JobPool
     from triptych.localcloud.logs.store import LogStore
     from triptych.localcloud.s3.store import ObjectStore
@@ -176,6 +177,7 @@ def assemble(home: Home, settings: Settings, factories: ServiceFactories | None 
     cloud = Cloud(home, settings)
     cloud.store = ObjectStore(home, cloud.bus)
     cloud.logs = LogStore(home)
+    cloud.metrics = MetricStore(home)
     cloud.jobs = JobPool(home)
     cloud.clients = Clients(app, settings)
     moto = MotoBackend(home, settings, cloud.store)

@@ -48,6 +48,23 @@ class ServiceEvent:
     id: str = field(default_factory=lambda: str(uuid4()))
 
 
+@dataclass(frozen=True)
+class AlarmChanged:
+    """A CloudWatch alarm went into another state."""
+
+    name: str
+    arn: str
+    state: str
+    """``OK``, ``ALARM`` or ``INSUFFICIENT_DATA``"""
+    previous: str
+    reason: str
+    reason_data: dict[str, Any]
+    """what the state rests on; empty where nobody has said"""
+    at: datetime
+    actions: tuple[str, ...] = ()
+    """ARNs of the actions that the alarm takes now; none where its actions are disabled"""
+
+
 Message = TypeVar("Message")
 
 

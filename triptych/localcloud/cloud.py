@@ -10,6 +10,7 @@ from triptych.localcloud.home import Home
 
 if TYPE_CHECKING:
     from triptych.localcloud.clients import Clients
+    from triptych.localcloud.cloudwatch.store import MetricStore
     from triptych.localcloud.jobs.pool import JobPool
     from triptych.localcloud.logs.store import LogStore
     from triptych.localcloud.s3.store import ObjectStore
@@ -44,6 +45,8 @@ class Cloud:
     """S3's objects as files"""
     logs: LogStore = field(init=False)
     """CloudWatch Logs' events"""
+    metrics: MetricStore = field(init=False)
+    """CloudWatch's metrics"""
     jobs: JobPool = field(init=False)
     """where every job's process starts"""
     services: dict[str, Any] = field(default_factory=dict)
