@@ -10,6 +10,9 @@ from pathlib import Path
 
 from triptych import __version__
 
+STRATEGIES = ("all_at_once", "blue_green", "canary", "linear", "rolling", "ab", "shadow")
+"""The contract's deployment strategies; spelled out here, since help must not read the contract"""
+
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 _EPILOG = """\
@@ -55,6 +58,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--beside", action="store_true", help="start although another run is going on")
     run.add_argument("--name", help="the run's name (default: made from the time)")
     run.add_argument("--no-follow", action="store_true", help="start it and return at once")
+    run.add_argument(
+        "--deploy",
+        choices=STRATEGIES,
+        help="how traffic goes over to the new model (default: the contract's)",
+    )
 
     runs = command("runs", "list the runs", "runs")
     runs.add_argument("--use-case", default="flights")
@@ -66,12 +74,56 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("run", help="a run's name, or 'last'")
         sub.add_argument("--use-case", default="flights")
     logs.add_argument("state", nargs="?", help="only this state, e.g. 'Clean data'")
-    for sub in (runs, show, logs, resume, run):
+
+    traffic = command("traffic", "send real rows to the endpoint and judge every answer", "deployments")
+    traffic.add_argument("use_case", nargs="?", default="flights")
+    traffic.add_argument("--endpoint", help="another endpoint than the use case's own")
+    traffic.add_argument("--rate", type=_positive, default=20.0, help="requests a second (default: 20)")
+    traffic.add_argument("--seconds", type=_positive, help="for how long (default: until Ctrl-C)")
+    traffic.add_argument(
+        "--rows", type=int, default=2000, help="how many of the test split's rows (default: 2000)"
+    )
+    traffic.add_argument(
+        "--labels", action="store_true", help="also send the labels, and the error as a metric"
+    )
+    rollback = command("rollback", "put back what an endpoint served before", "deployments")
+    rollback.add_argument("endpoint", help="the endpoint's name")
+    rollback.add_argument(
+        "--to", metavar="CONFIG", help="an endpoint configuration (default: the one before)"
+    )
+    rollback.add_argument("--reason", help="why, for the notification and the rejected model package")
+    rollback.add_argument("--use-case", default="flights", help="whose operators are told (default: flights)")
+    demo = command(
+        "demo", "show what a deployment does with bad models, under load", "deployments", cloud=True
+    )
+    demo.add_argument(
+        "what", choices=("rollback",), help="rollback: alarms take two bad models out of production"
+    )
+    demo.add_argument("--use-case", default="flights")
+    demo.add_argument("--model", choices=("errors", "slow"), help="only this one of the bad models")
+    demo.add_argument(
+        "--deploy",
+        choices=("canary", "linear", "blue_green", "rolling"),
+        default="canary",
+        help="(default: canary)",
+    )
+
+    for sub in (runs, show, logs, resume, run, traffic, rollback):
         sub.add_argument("--aws", action="store_true", help="use the ambient AWS credentials and endpoint")
         sub.add_argument(
             "--env", default=None, help="the deployed environment (default: local; dev with --aws)"
         )
     return root
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return number
 
 
 def _port(text: str) -> int:

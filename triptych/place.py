@@ -87,10 +87,16 @@ class Place:
     def client(self, service: str) -> Any:
         """A boto3 client of this place."""
         if service not in self._clients:
-            self._clients[service] = self._session.client(
-                service, endpoint_url=self.endpoint_url, config=self._config
-            )
+            self._clients[service] = self.new_client(service)
         return self._clients[service]
+
+    def new_client(self, service: str, **config: Any) -> Any:
+        """A boto3 client of its own, with members of botocore's Config set otherwise."""
+        from botocore.config import Config
+
+        return self._session.client(
+            service, endpoint_url=self.endpoint_url, config=self._config.merge(Config(**config))
+        )
 
     @cached_property
     def _session(self) -> Any:

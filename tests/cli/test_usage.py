@@ -24,6 +24,11 @@ HEAVY = {"boto3", "botocore", "rich", "yaml", "moto", "duckdb", "numpy", "sagema
         (["up", "--port", "eighty"], "'eighty' is not a port"),
         (["up", "--port", "70000"], "'70000' is not a port"),
         (["show"], "run"),
+        (["run", "flights", "--deploy", "hope"], "invalid choice: 'hope'"),
+        (["traffic", "--rate", "0"], "'0' is not a number above 0"),
+        (["traffic", "--seconds", "soon"], "'soon' is not a number above 0"),
+        (["rollback"], "endpoint"),
+        (["demo", "joy"], "invalid choice: 'joy'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -34,13 +39,17 @@ def test_wrong_usage_is_told(words: list[str], told: str, capsys: pytest.Capture
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["status", "env", "runs", "show", "logs", "resume"])
+@pytest.mark.parametrize(
+    "command", ["status", "env", "runs", "show", "logs", "resume", "traffic", "rollback"]
+)
 def test_without_a_local_cloud_each_command_says_what_to_do(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [command, "--home", str(tmp_path / "home")]
     if command in ("show", "logs", "resume"):
         words.append("last")
+    if command == "rollback":
+        words.append("triptych-flights")
     assert cli.main(words) == 3
     printed = capsys.readouterr()
     assert "no local cloud runs" in printed.out + printed.err

@@ -40,6 +40,8 @@ def run(place: Place, arguments: argparse.Namespace) -> int:
         "force": not arguments.if_new,
         "trigger": {"kind": "person", "detail": {"user": who(), "command": "triptych run"}},
     }
+    if arguments.deploy:
+        given["deployment"] = {"strategy": arguments.deploy}
     try:
         started = stepfunctions.start_execution(
             stateMachineArn=outputs["PipelineStateMachineArn"], name=name, input=json.dumps(given)
