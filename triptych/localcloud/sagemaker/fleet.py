@@ -64,6 +64,8 @@ class VariantPlan:
     """gets copies of the requests; its weight over the production variants' sum is the copied share"""
     max_concurrency: int | None = None
     """more requests at a time are refused (ThrottlingException), as a serverless variant refuses them"""
+    memory_bytes: int | None = None
+    """replaces what the instance type allows, as a serverless variant's memory size does"""
 
     @staticmethod
     def from_record(record: dict[str, Any]) -> VariantPlan:
@@ -107,7 +109,7 @@ class Server:
             entry=ScriptEntry(containers.SERVE / "serve.py"),
             env=environment | self._plan.environment,
             cwd=Path(self._plan.model_dir),
-            memory_limit_bytes=instance_memory_bytes(self._plan.instance_type),
+            memory_limit_bytes=self._plan.memory_bytes or instance_memory_bytes(self._plan.instance_type),
             channel=listener,
         )
         self._client = ModelClient(str(self._path))
