@@ -3,8 +3,9 @@
 Channels: ``train`` and ``validation`` (Parquet: the label first, then the features, all numeric) and
 ``features`` (``features.json``, which names them). Hyperparameters are XGBoost's own, and ``num_round``,
 ``log_every`` (rounds between two evaluations) and ``early_stopping_rounds``. The model folder gets
-``xgboost-model`` (UBJ), ``features.json`` and ``training.json``. Paths come from SageMaker's environment
-variables only.
+``xgboost-model`` (UBJ), ``features.json`` and ``training.json``, and ``compiled/model.onnx`` where ONNX and
+ONNX Runtime are installed and the compiled model agrees with the booster. Paths come from SageMaker's
+environment variables only.
 
 Runs in AWS's XGBoost image (Python 3.10 or later, XGBoost 1.7 or later) and needs nothing that is not in it.
 """
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 import xgboost
+from compiled_model import COMPILED_FILE, NotCompiled, compile_checked
 
 OWN_HYPERPARAMETERS = ("num_round", "log_every", "early_stopping_rounds")
 
@@ -118,17 +120,47 @@ def train(places: Places, settings: Mapping[str, Any], started: float) -> None:
     )
     places.model.mkdir(parents=True, exist_ok=True)
     (places.model / "xgboost-model").write_bytes(booster.save_raw("ubj"))
+    compiled = compile_model(booster, places.model, validation.rows)
     shutil.copyfile(places.features, places.model / "features.json")
     report = {
         "rows": {"train": len(training.labels), "validation": len(validation.labels)},
         "rounds": booster.num_boosted_rounds(),
         "history": history,
+        "compiled": compiled,
         "hyperparameters": dict(settings),
         "xgboost": xgboost.__version__,
         "seconds": round(time.monotonic() - started, 3),
     }
     (places.model / "training.json").write_text(json.dumps(report, indent=1))
     print(f"trained {report['rounds']} rounds in {report['seconds']} s", flush=True)
+
+
+def compile_model(booster: xgboost.Booster, folder: Path, samples: np.ndarray) -> dict[str, Any]:
+    """Write the compiled model beside ``xgboost-model`` if it agrees on the rows; what was found, for the report."""
+    started = time.perf_counter()
+    try:
+        content, parity = compile_checked(booster, (folder / "xgboost-model").read_bytes(), samples)
+    except NotCompiled as error:
+        print(f"no compiled model, XGBoost will serve: {error}", flush=True)
+        return {"file": None, "reason": str(error)}
+    path = folder / COMPILED_FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    seconds = round(time.perf_counter() - started, 3)
+    print(
+        f"compiled in {seconds} s; differs from XGBoost by at most {parity.max_difference:.2g} on "
+        f"{parity.rows} rows",
+        flush=True,
+    )
+    return {
+        "file": COMPILED_FILE,
+        "parity": {
+            "rows": parity.rows,
+            "edge_rows": parity.edge_rows,
+            "max_difference": parity.max_difference,
+        },
+        "seconds": seconds,
+    }
 
 
 def read_split(split: str, folder: Path, label: str, names: list[str]) -> Table:
