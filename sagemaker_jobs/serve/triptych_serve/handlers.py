@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from triptych_serve.formats import CSV, RequestRefused, choose_accept, decode, encode, format_of
+from triptych_serve.formats import CSV, RequestRefused, choose_accept, decode, encode, is_text
 
 HANDLERS = ("model_fn", "input_fn", "predict_fn", "output_fn", "transform_fn")
 MODEL_FILE = "xgboost-model"
@@ -247,7 +247,7 @@ def _import_handlers(script: Path) -> dict[str, Callable[..., Any]]:
 
 def _text(request: Request) -> Any:
     """Text formats arrive as str in a user's function, as the SageMaker toolkits hand them over."""
-    if format_of(request.content_type) is None:
+    if not is_text(request.content_type):
         return request.body
     try:
         return request.body.decode("utf-8")
