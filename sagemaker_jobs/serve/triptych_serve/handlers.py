@@ -15,13 +15,9 @@ from typing import Any
 import numpy as np
 
 from triptych_serve.formats import CSV, RequestRefused, choose_accept, decode, encode, is_text
+from triptych_serve.xgboost_model import ModelUnusable, XGBoostModel, load_xgboost
 
 HANDLERS = ("model_fn", "input_fn", "predict_fn", "output_fn", "transform_fn")
-MODEL_FILE = "xgboost-model"
-
-
-class ModelUnusable(Exception):
-    """The model folder or the inference script cannot be loaded; the server does not start."""
 
 
 @dataclass(frozen=True)
@@ -40,58 +36,6 @@ class Response:
     status: int
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
-
-
-@dataclass(frozen=True)
-class XGBoostModel:
-    """A booster and what requests are checked against; ``rounds`` ends at the best one, (0, 0) is all."""
-
-    booster: Any
-    names: Sequence[str] | None
-    columns: int
-    rounds: tuple[int, int] = (0, 0)
-
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Scores for float32 rows, (rows, columns)."""
-        return self.booster.inplace_predict(
-            rows, iteration_range=self.rounds, missing=np.nan, validate_features=False
-        )
-
-
-def load_xgboost(model_dir: Path) -> XGBoostModel:
-    """The booster in ``model_dir/xgboost-model`` (or its one .json/.ubj file); JSON or UBJ, never pickle."""
-    import xgboost
-
-    path = model_dir / MODEL_FILE
-    if not path.is_file():
-        others = sorted(p for p in model_dir.glob("*") if p.suffix in (".json", ".ubj", ".model"))
-        if len(others) != 1:
-            found = ", ".join(sorted(p.name for p in model_dir.glob("*"))) or "nothing"
-            raise ModelUnusable(
-                f"no model in {model_dir}: expected the file '{MODEL_FILE}' (an XGBoost model saved "
-                "as JSON or "
-                f"UBJ), found {found}. Give an inference.py with a model_fn for any other kind of model."
-            )
-        path = others[0]
-    content = bytearray(path.read_bytes())
-    if content[:1] != b"{":
-        raise ModelUnusable(
-            f"{path.name} is neither JSON nor UBJ. Pickled models are refused, since loading one runs "
-            "its code: "
-            "save it with Booster.save_model('model.ubj')."
-        )
-    booster = xgboost.Booster()
-    try:
-        booster.load_model(content)
-        columns = int(booster.num_features())
-    except Exception as error:
-        reason = " ".join(str(error).split("Stack trace", 1)[0].split())[:300]
-        raise ModelUnusable(f"{path.name} cannot be read as an XGBoost model: {reason}") from error
-    best = booster.attr("best_iteration")
-    threads = os.environ.get("TRIPTYCH_SERVE_THREADS")
-    if threads:
-        booster.set_param({"nthread": int(threads)})
-    return XGBoostModel(booster, booster.feature_names, columns, (0, int(best) + 1) if best else (0, 0))
 
 
 def default_input_fn(model: Any, body: bytes, content_type: str | None) -> Any:
