@@ -21,6 +21,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "sqlframe.duckdb.functions",
         "sqlframe.testing.utils",
         "xgboost",
+        "onnxruntime",
         "yaml",
         "boto3",
         "triptych.localcloud.glue.runner",
