@@ -62,6 +62,13 @@ def invoke(laptop: Laptop, name: str, body: bytes = ROW, **params: Any) -> dict[
     )
 
 
+def await_deleted(laptop: Laptop, name: str) -> None:
+    deadline = time.monotonic() + 10
+    while laptop.call("ListEndpoints", NameContains=name)["Endpoints"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def scorer(laptop: Laptop) -> str:
     """An endpoint with the default XGBoost handlers."""
@@ -355,11 +362,7 @@ def test_captured_data(laptop: Laptop, model_uri: str) -> None:
     assert described["DataCaptureConfig"]["CaptureStatus"] == "Started"
     answers = [invoke(laptop, "captured", InferenceId=f"id-{n}")["Body"].decode() for n in range(5)]
     laptop.call("DeleteEndpoint", EndpointName="captured")
-    laptop.wait_event("EndpointName", "captured", "EndpointStatus", "Deleting")
-    deadline = time.monotonic() + 10
-    while laptop.sagemaker.endpoints._records.get("endpoint", "captured") is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    await_deleted(laptop, "captured")
     found = laptop.cloud.store.list("data", "capture/captured/AllTraffic/")
     records = [json.loads(line) for item in found for line in item.path.read_text().splitlines()]
     assert {record["eventMetadata"]["inferenceId"] for record in records} == {f"id-{n}" for n in range(5)}
@@ -388,16 +391,12 @@ def test_endpoints_come_back_after_a_restart(laptop: Laptop, scorer: str) -> Non
 def test_an_update_under_way_goes_on_after_a_restart(laptop: Laptop) -> None:
     old, new = (
         create_model(laptop, "before", constant("before")),
-        create_model(laptop, "after", constant("after")),
+        create_model(laptop, "after", constant("after", load="time.sleep(0.3)")),
     )
     create_endpoint(laptop, "interrupted", variant(old))
     create_config(laptop, "interrupted-next", variant(new))
+    laptop.call("UpdateEndpoint", EndpointName="interrupted", EndpointConfigName="interrupted-next")
     laptop.sagemaker.stop()
-
-    def interrupt(record: dict[str, Any]) -> None:
-        record |= {"EndpointStatus": "Updating", "_target": "interrupted-next"}
-
-    laptop.sagemaker.endpoints._records.change("endpoint", "interrupted", interrupt, "EndpointStatus")
     laptop.events.clear()
     laptop.restart(stop_grace_seconds=1.0, capture_flush_seconds=0.05)
     assert invoke(laptop, "interrupted")["Body"] in (b"before", b"after")
@@ -421,13 +420,7 @@ def test_delete(laptop: Laptop) -> None:
     model = create_model(laptop, "brief", constant("brief"))
     create_endpoint(laptop, "brief", variant(model))
     laptop.call("DeleteEndpoint", EndpointName="brief")
-    deadline = time.monotonic() + 10
-    while True:
-        found = laptop.call("ListEndpoints", NameContains="brief")["Endpoints"]
-        if not found:
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    await_deleted(laptop, "brief")
     error = laptop.refused("DescribeEndpoint", EndpointName="brief")
     assert error.message.startswith(
         'Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/brief"'
@@ -444,10 +437,7 @@ def test_an_endpoint_made_anew_while_its_namesake_still_starts(laptop: Laptop) -
     quick = create_config(laptop, "twice-quick", variant(create_model(laptop, "twice-2", constant("quick"))))
     laptop.call("CreateEndpoint", EndpointName="twice", EndpointConfigName=slow)
     laptop.call("DeleteEndpoint", EndpointName="twice")
-    deadline = time.monotonic() + 10
-    while laptop.call("ListEndpoints", NameContains="twice")["Endpoints"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    await_deleted(laptop, "twice")
     laptop.call("CreateEndpoint", EndpointName="twice", EndpointConfigName=quick)
     laptop.await_endpoint("twice")
     time.sleep(1.5)  # the first one's server comes up now

@@ -4,53 +4,65 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from time import monotonic
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 from triptych.localcloud.cloud import Cloud
 from triptych.localcloud.sagemaker.capture import Invocation
-from triptych.localcloud.sagemaker.errors import (
-    JobRefused,
-    already_exists,
-    check_name,
-    could_not_find,
-    invalid,
-    require,
+from triptych.localcloud.sagemaker.deployment_alarms import RollbackAlarms
+from triptych.localcloud.sagemaker.deployment_plan import plan_deployment
+from triptych.localcloud.sagemaker.deployment_run import DRAIN_SECONDS, DeploymentRun, Outcome
+from triptych.localcloud.sagemaker.deployment_states import DeploymentKeeper, EndpointStates, check_idle
+from triptych.localcloud.sagemaker.deployment_summary import launching, rescaling
+from triptych.localcloud.sagemaker.deployment_target import (
+    Serving,
+    plans,
+    production,
+    resolve_serving,
+    retained,
+    sizes_of_config,
+    sizes_of_serving,
 )
-from triptych.localcloud.sagemaker.fleet import Fleet, FleetFailed, VariantPlan
+from triptych.localcloud.sagemaker.errors import JobRefused, check_name, invalid, require
+from triptych.localcloud.sagemaker.fleet import Fleet, FleetFailed
 from triptych.localcloud.sagemaker.live import LiveEndpoint, Share
 from triptych.localcloud.sagemaker.models import Models
-from triptych.localcloud.sagemaker.records import Record, RecordExists, Records, now, public
-from triptych.localcloud.sagemaker.support import Arns, announce
+from triptych.localcloud.sagemaker.records import Record, Records, now, public
+from triptych.localcloud.sagemaker.support import Arns
 from triptych.localcloud.service import Params, ServiceError
 
 _log = logging.getLogger(__name__)
 
-_KIND = "endpoint"
-_DRAIN_SECONDS = 60.0
-_MOVING = ("Creating", "Updating")
 _DESCRIBE_HOLD_SECONDS = 0.25
-_BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 _SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
+_LOST = (
+    "The local cloud stopped twice while the endpoint was being updated; the former configuration serves. "
+    "Update the endpoint again."
+)
 
 
 class Endpoints:
-    """CreateEndpoint and its family. ``observers`` hear of every invocation (metrics can be one)."""
+    """CreateEndpoint and its family. ``observers`` hear of every invocation (metrics can be one).
+
+    What was acknowledged is gone on with after a restart: an update begins anew, once; new weights and capacities
+    are taken over.
+    """
 
     def __init__(
         self, cloud: Cloud, records: Records, models: Models, *, capture_flush_seconds: float = 1.0
     ) -> None:
         self._cloud = cloud
-        self._records = records
         self._models = models
         self._arns = Arns(cloud)
+        self._states = EndpointStates(cloud, records)
+        self._alarms = RollbackAlarms(cloud)
         self._flush_seconds = capture_flush_seconds
         self._live: dict[str, LiveEndpoint] = {}
+        self._runs: dict[str, DeploymentRun] = {}
         self._closing = False
-        self._changed = threading.Condition()
         self._lives_lock = threading.Lock()
         self.observers: list[Callable[[Invocation], None]] = []
 
@@ -69,73 +81,101 @@ class Endpoints:
             "EndpointStatus": "Creating",
             "CreationTime": moment,
             "LastModifiedTime": moment,
-            "_target": config["EndpointConfigName"],
+            "LastDeploymentConfig": params.get("DeploymentConfig"),
+            "PendingDeploymentSummary": launching(
+                config["EndpointConfigName"], sizes_of_config(config), moment
+            ),
             "_birth": uuid4().hex,
         }
-        try:
-            self._records.insert(_KIND, name, record, "Creating")
-        except RecordExists:
-            raise already_exists("endpoint", arn) from None
-        self._records.tag(arn, params.get("Tags") or [])
-        self._announce(record)
+        self._states.insert(name, record, params.get("Tags") or [])
         self._in_background(self._bring_up, name)
         return {"EndpointArn": arn}
 
     def describe(self, name: str) -> Record:
-        """The endpoint; one that is changing is looked at for up to 250 ms more, until the change ends.
+        """The endpoint; one that is changing is looked at for up to 250 ms more, until something changes.
 
         A loop of describe and wait then mostly ends with its first look: servers start in less time here.
         """
-        deadline = monotonic() + _DESCRIBE_HOLD_SECONDS
-        with self._changed:
-            record = self.find(name)
-            while record["EndpointStatus"] in _MOVING and not self._closing:
-                remaining = deadline - monotonic()
-                if remaining <= 0:
-                    break
-                self._changed.wait(remaining)
-                record = self.find(name)
-        return public(record)
+        return public(self._states.look(name, _DESCRIBE_HOLD_SECONDS))
 
     def find(self, name: str) -> Record:
         """The record; raises ValidationException "Could not find endpoint …"."""
-        record = self._records.get(_KIND, name)
-        if record is None:
-            raise could_not_find("endpoint", self._arns.of("endpoint", name))
-        return record
+        return self._states.find(name)
 
     def list(self, params: Params) -> Params:
-        found, token = self._records.page(_KIND, params)
+        found, token = self._states.page(params)
         answer: Params = {"Endpoints": [{key: record[key] for key in _SUMMARY} for record in found]}
         return answer | ({"NextToken": token} if token else {})
 
     def update(self, params: Params) -> Params:
-        """Bring up the new configuration beside the old; switch once it is healthy; drain the old."""
+        """Bring up the new configuration beside the old and move the requests by the DeploymentConfig.
+
+        Raises ValidationException for what ``deployment_plan`` refuses and for alarms that do not exist.
+        """
         record = self.find(params["EndpointName"])
         config = self._models.find_config(params["EndpointConfigName"])
-        self._begin_change(record, {"_target": config["EndpointConfigName"]}, params.get("DeploymentConfig"))
-        retain = bool(params.get("RetainAllVariantProperties"))
-        self._in_background(self._replace, record["EndpointName"], retain)
+        _check_may_change(record)
+        serving = record["_serving"]
+        sizes = sizes_of_config(config)
+        kept: dict[str, dict[str, Any]] = {}
+        if params.get("RetainAllVariantProperties"):
+            excluded = [
+                item["VariantPropertyType"] for item in params.get("ExcludeRetainedVariantProperties") or []
+            ]
+            kept = retained(sizes, serving, excluded)
+            sizes = [
+                replace(size, instances=kept.get(size.name, {}).get("instances", size.instances))
+                for size in sizes
+            ]
+        policy = params.get("DeploymentConfig")
+        if policy is None and params.get("RetainDeploymentConfig"):
+            policy = record.get("LastDeploymentConfig")
+        plan = plan_deployment(policy, sizes_of_serving(serving), sizes)
+        if plan.strategy == "ROLLING" and record["EndpointStatus"] == "UpdateRollbackFailed":
+            raise invalid(
+                "The endpoint serves a mix of two configurations, for a rollback failed. Update it with a blue/green "
+                "deployment; RollingUpdatePolicy replaces one fleet."
+            )
+        missing = self._alarms.missing(plan.alarms)
+        if missing:
+            raise invalid(
+                f"Could not find the CloudWatch alarm(s) [{', '.join(missing)}] of AutoRollbackConfiguration."
+            )
+        changes: Record = {
+            "_deployment": {
+                "config": config["EndpointConfigName"],
+                "kept": kept,
+                "policy": policy,
+                "started": now(),
+                "restarts": 0,
+            },
+            "PendingDeploymentSummary": launching(config["EndpointConfigName"], sizes, now()),
+        }
+        if policy is not None:
+            changes["LastDeploymentConfig"] = policy
+        self._states.begin(record, changes)
+        self._in_background(self._deploy, record["EndpointName"])
         return {"EndpointArn": record["EndpointArn"]}
 
     def update_weights(self, params: Params) -> Params:
         """UpdateEndpointWeightsAndCapacities: new weights at once, servers started or stopped."""
         record = self.find(params["EndpointName"])
         wanted = {item["VariantName"]: item for item in params["DesiredWeightsAndCapacities"]}
-        known = {variant["VariantName"] for variant in record.get("ProductionVariants") or []}
-        unknown = sorted(set(wanted) - known)
+        _check_may_change(record, "UpdateRollbackFailed")
+        known = {variant["name"]: variant for variant in production(record["_serving"])}
+        unknown = sorted(set(wanted) - set(known))
         if unknown:
             raise invalid(f'The variant name(s) "{", ".join(unknown)}" is/are not present within endpoint.')
-        self._begin_change(record, {}, None)
-        self._in_background(self._rebalance, record["EndpointName"], wanted)
+        for name, item in wanted.items():
+            _check_rescaling(known[name], item)
+        changes = {"_rescaling": wanted, "ProductionVariants": rescaling(record, wanted, now())}
+        self._states.begin(record, changes)
+        self._in_background(self._rescale, record["EndpointName"])
         return {"EndpointArn": record["EndpointArn"]}
 
     def delete(self, name: str) -> Params:
-        record = self.find(name)
-        if record["EndpointStatus"] == "Deleting":
-            return {}
-        self._change(name, EndpointStatus="Deleting")
-        self._in_background(self._take_down, name)
+        if self._states.delete(name):
+            self._in_background(self._take_down, name)
         return {}
 
     # What the runtime asks
@@ -147,7 +187,7 @@ class Endpoints:
 
     def start(self) -> None:
         """Bring back what served when the last process ended, and go on with what was under way."""
-        for record in self._records.with_status(_KIND):
+        for record in self._states.all():
             name, status = record["EndpointName"], record["EndpointStatus"]
             if status == "Deleting":
                 self._in_background(self._take_down, name)
@@ -159,7 +199,12 @@ class Endpoints:
 
     def stop(self) -> None:
         """Stop the servers and write the captured data; the records stay as they are."""
-        self._closing = True
+        with self._lives_lock:
+            self._closing = True
+            runs = list(self._runs.values())
+        self._states.close()
+        for run in runs:
+            run.cancel()
         for live in list(self._live.values()):
             shares = live.shares
             live.close()
@@ -182,72 +227,109 @@ class Endpoints:
     def _bring_up(self, name: str) -> None:
         record = self.find(name)
         try:
-            serving = self._plan(record["_target"])
+            serving = resolve_serving(self._models, record["EndpointConfigName"])
             fleet = self._start_fleet(name, serving)
         except (FleetFailed, JobRefused, ServiceError) as error:
-            self._creation_failed(record, str(error))
+            self._states.fail(record, str(error))
             return
         except Exception as error:
-            self._creation_failed(record, f"InternalServerError: {type(error).__name__}: {error}")
+            self._states.fail(record, f"InternalServerError: {type(error).__name__}: {error}")
             raise
         live = self._open(name)
         live.route([Share(fleet, 1.0)], serving.get("capture"))
         with self._lives_lock:
-            ours = self._is(name, record)
+            ours = not self._closing and self._states.is_same(record)
             if ours:
                 self._live[name] = live
-                ours = self._set_serving(name, serving) is not None
+                ours = self._states.serve(record, serving) is not None
                 if not ours:
                     del self._live[name]
         if not ours:
             self._end(live)
 
     def _restore(self, name: str, live: LiveEndpoint) -> None:
+        """Bring the last configuration that counted back, whole, and go on with a change that was under way."""
         record = self.find(name)
         serving = record["_serving"]
         try:
             fleet = self._start_fleet(name, serving)
         except Exception as error:
-            self._live.pop(name, None)
+            self._forget(live)
             live.close()
-            self._fail(name, f"The endpoint could not be brought back after a restart: {error}")
+            self._states.fail(record, f"The endpoint could not be brought back after a restart: {error}")
             return
-        live.route([Share(fleet, 1.0)], serving.get("capture"))
-        if record["EndpointStatus"] == "Updating":
-            if record.get("_target") and record["_target"] != record["EndpointConfigName"]:
-                self._replace(name, False)
-            else:
-                self._set_serving(name, serving)
+        with self._lives_lock:
+            ours = self._live.get(name) is live
+            if ours:
+                live.route([Share(fleet, 1.0)], serving.get("capture"))
+        if not ours:  # deleted meanwhile
+            fleet.stop()
+            return
+        status, deployment = record["EndpointStatus"], record.get("_deployment")
+        if status == "Updating" and deployment and not deployment["restarts"]:
+            self._states.change(record, _deployment=deployment | {"restarts": 1})
+            self._deploy(name)
+        elif status == "Updating" and deployment:
+            self._states.serve(record, serving, _LOST)
+        elif status == "Updating" and record.get("_rescaling"):
+            self._rescale(name)
+        elif status in ("Updating", "RollingBack", "UpdateRollbackFailed"):
+            self._states.serve(record, serving, record.get("FailureReason"))
 
-    def _replace(self, name: str, retain: bool) -> None:
+    def _deploy(self, name: str) -> None:
+        """Carry out the update in the record, from its beginning."""
         record = self.find(name)
         live = self._live.get(name)
-        try:
-            serving = self._plan(record["_target"])
-            if retain:
-                _keep_properties(serving, record)
-            fleet = self._start_fleet(name, serving)
-        except Exception as error:
-            if not isinstance(error, FleetFailed | JobRefused | ServiceError):
-                _log.exception("endpoint %s could not be updated", name)
-            self._update_failed(name, live is not None, str(error))
-            return
         if live is None:
-            live = self._live[name] = self._open(name)
-        old = live.shares
-        live.route([Share(fleet, 1.0)], serving.get("capture"))
-        if self._set_serving(name, serving) is None:
-            self._discard(name)
-        self._retire(live, old)
+            return  # being deleted
+        live.ready.wait()
+        if not live.shares:
+            return  # it could not be brought back, and has failed
+        serving, change = record["_serving"], record["_deployment"]
+        try:
+            target = resolve_serving(self._models, change["config"])
+            for variant in production(target):
+                variant.update(change["kept"].get(variant["name"], {}))
+            plan = plan_deployment(change["policy"], sizes_of_serving(serving), sizes_of_serving(target))
+        except Exception as error:
+            if not isinstance(error, JobRefused | ServiceError):
+                _log.exception("endpoint %s could not be updated", name)
+            keeper = DeploymentKeeper(self._states, record)
+            keeper.going_back(str(error))
+            keeper.ended(Outcome("rolled back", str(error)))
+            return
+        run = DeploymentRun(
+            plan,
+            serving,
+            target,
+            live,
+            self._alarms,
+            lambda wanted: Fleet(self._cloud, name, wanted),
+            DeploymentKeeper(self._states, record, target),
+        )
+        with self._lives_lock:
+            if self._closing or self._live.get(name) is not live:
+                return
+            self._runs[name] = run
+        try:
+            run.run()
+        finally:
+            with self._lives_lock:
+                if self._runs.get(name) is run:
+                    del self._runs[name]
 
-    def _rebalance(self, name: str, wanted: dict[str, dict[str, Any]]) -> None:
+    def _rescale(self, name: str) -> None:
+        """Carry out the new weights and capacities in the record."""
         record = self.find(name)
         live = self._live.get(name)
-        serving = record["_serving"]
-        if live is None or not live.shares:
-            self._update_failed(name, False, "The endpoint has no running servers.")
-            return
+        if live is None:
+            return  # being deleted
+        live.ready.wait()
+        if not live.shares:
+            return  # it could not be brought back, and has failed
+        serving, wanted = deepcopy(record["_serving"]), record["_rescaling"]
         fleet = live.shares[0].fleet
+        before = {variant["name"]: variant["instances"] for variant in serving["variants"]}
         try:
             for variant in serving["variants"]:
                 item = wanted.get(variant["name"], {})
@@ -258,22 +340,25 @@ class Endpoints:
                     variant["weight"] = float(item["DesiredWeight"])
             fleet.reweigh({variant["name"]: variant["weight"] for variant in serving["variants"]})
         except Exception as error:
-            self._update_failed(name, True, str(error))
+            self._states.change(record, EndpointStatus="RollingBack", FailureReason=str(error)[:1024])
+            for variant in serving["variants"]:
+                if variant["instances"] != before[variant["name"]]:
+                    fleet.resize(variant["name"], before[variant["name"]])
+            self._states.serve(record, record["_serving"], str(error))
             return
-        self._set_serving(name, serving)
+        self._states.serve(record, serving)
 
     def _take_down(self, name: str) -> None:
         record = self.find(name)
-        self._discard(name)
         with self._lives_lock:
-            self._records.delete(_KIND, name)
-            self._records.untag(record["EndpointArn"])
-        self._announce(record)
-
-    def _discard(self, name: str) -> None:
-        live = self._live.pop(name, None)
+            run = self._runs.get(name)
+            live = self._live.pop(name, None)
+        if run is not None:
+            run.cancel()
         if live is not None:
             self._end(live)
+        with self._lives_lock:
+            self._states.remove(record)
 
     def _end(self, live: LiveEndpoint) -> None:
         shares = live.shares
@@ -284,145 +369,44 @@ class Endpoints:
     def _retire(self, live: LiveEndpoint, shares: Sequence[Share]) -> None:
         """Let the requests of fleets that serve no longer end, then stop their servers."""
         for item in shares:
-            live.drain(item.fleet, _DRAIN_SECONDS)
+            live.drain(item.fleet, DRAIN_SECONDS)
             item.fleet.stop()
 
-    # Inside
+    def _forget(self, live: LiveEndpoint) -> None:
+        with self._lives_lock:
+            if self._live.get(live.name) is live:
+                del self._live[live.name]
 
     def _open(self, name: str) -> LiveEndpoint:
         return LiveEndpoint(self._cloud, name, self._flush_seconds)
 
-    def _is(self, name: str, record: Record) -> bool:
-        """Whether the endpoint of this name is still that one: it may be deleted, and made anew."""
-        current = self._records.get(_KIND, name)
-        return current is not None and current.get("_birth") == record.get("_birth")
-
-    def _creation_failed(self, record: Record, reason: str) -> None:
-        with self._lives_lock:
-            if self._is(record["EndpointName"], record):
-                self._fail(record["EndpointName"], reason)
-
-    def _plan(self, config_name: str) -> dict[str, Any]:
-        """What to run for an endpoint configuration, kept in the record. Raises JobRefused, ServiceError."""
-        config = self._models.find_config(config_name)
-        variants = []
-        for variant in config["ProductionVariants"]:
-            container = self._models.container(variant["ModelName"])
-            plan = VariantPlan(
-                name=variant["VariantName"],
-                weight=float(variant.get("InitialVariantWeight", 1.0)),
-                instances=int(variant.get("InitialInstanceCount") or 1),
-                image=container.image.uri,
-                model_dir=str(container.model_dir),
-                code_dir=str(container.code_dir) if container.code_dir else None,
-                environment=container.serving_environment(),
-                instance_type=variant.get("InstanceType"),
-            )
-            seconds = variant.get("ContainerStartupHealthCheckTimeoutInSeconds")
-            variants.append(asdict(plan) | ({"startup_seconds": float(seconds)} if seconds else {}))
-        return {"config": config_name, "variants": variants, "capture": config.get("DataCaptureConfig")}
-
-    def _start_fleet(self, name: str, serving: dict[str, Any]) -> Fleet:
-        fleet = Fleet(self._cloud, name, [VariantPlan.from_record(item) for item in serving["variants"]])
+    def _start_fleet(self, name: str, serving: Serving) -> Fleet:
+        fleet = Fleet(self._cloud, name, plans(serving))
         fleet.start()
         return fleet
 
-    def _begin_change(self, record: Record, changes: Record, deployment: Any) -> None:
-        """Set the status to Updating, if nothing else is under way; raises ValidationException."""
 
-        def mutate(kept: Record) -> None:
-            if kept["EndpointStatus"] in _BUSY:
-                raise invalid(f'Cannot update in-progress endpoint "{kept["EndpointArn"]}".')
-            kept.update(changes)
-            kept["EndpointStatus"] = "Updating"
-            kept.pop("FailureReason", None)
-            if deployment is not None:
-                kept["LastDeploymentConfig"] = deployment
-
-        changed = self._records.change(_KIND, record["EndpointName"], mutate, "EndpointStatus")
-        if changed is not None:
-            self._announce(changed)
-
-    def _set_serving(self, name: str, serving: dict[str, Any]) -> Record | None:
-        """Record what serves now; None when the endpoint was deleted meanwhile."""
-        moment = now()
-        summaries = [
-            {
-                "VariantName": variant["name"],
-                "DeployedImages": [
-                    {
-                        "SpecifiedImage": variant["image"],
-                        "ResolvedImage": variant["image"],
-                        "ResolutionTime": moment,
-                    }
-                ],
-                "CurrentWeight": variant["weight"],
-                "DesiredWeight": variant["weight"],
-                "CurrentInstanceCount": variant["instances"],
-                "DesiredInstanceCount": variant["instances"],
-            }
-            for variant in serving["variants"]
-        ]
-        capture = serving.get("capture")
-        summary = None
-        if capture:
-            on = capture.get("EnableCapture", True)
-            summary = {
-                "EnableCapture": on,
-                "CaptureStatus": "Started" if on else "Stopped",
-                "CurrentSamplingPercentage": capture["InitialSamplingPercentage"],
-                "DestinationS3Uri": capture["DestinationS3Uri"],
-                "KmsKeyId": capture.get("KmsKeyId") or "",
-            }
-
-        def mutate(record: Record) -> None:
-            if record["EndpointStatus"] == "Deleting":
-                return
-            record |= {
-                "EndpointStatus": "InService",
-                "EndpointConfigName": serving["config"],
-                "ProductionVariants": summaries,
-                "DataCaptureConfig": summary,
-                "_serving": serving,
-            }
-            record.pop("_target", None)
-
-        record = self._records.change(_KIND, name, mutate, "EndpointStatus")
-        if record is None or record["EndpointStatus"] == "Deleting":
-            return None
-        self._announce(record)
-        return record
-
-    def _fail(self, name: str, reason: str) -> None:
-        if not self._closing:
-            self._change(name, EndpointStatus="Failed", FailureReason=reason[:1024])
-
-    def _update_failed(self, name: str, serves: bool, reason: str) -> None:
-        """The old configuration goes on serving; the endpoint is InService with the reason beside it."""
-        if not self._closing:
-            status = "InService" if serves else "Failed"
-            self._change(name, EndpointStatus=status, FailureReason=reason[:1024], _target=None)
-
-    def _change(self, name: str, **changes: Any) -> None:
-        def mutate(record: Record) -> None:
-            if record["EndpointStatus"] != "Deleting":
-                record.update(changes)
-
-        record = self._records.change(_KIND, name, mutate, "EndpointStatus")
-        if record is not None:
-            self._announce(record)
-
-    def _announce(self, record: Record) -> None:
-        """Tell who waits in DescribeEndpoint, and the event bus, of a state that is kept already."""
-        with self._changed:
-            self._changed.notify_all()
-        announce(self._cloud, "SageMaker Endpoint State Change", record["EndpointArn"], record)
+def _check_may_change(record: Record, *refused: str) -> None:
+    """Raises ValidationException when the endpoint's status allows no change."""
+    check_idle(record)
+    status = record["EndpointStatus"]
+    if status == "Failed" or status in refused or not record.get("_serving"):
+        raise invalid(
+            f'Cannot update endpoint "{record["EndpointArn"]}" in status {status}.'
+            + (" A failed endpoint can only be deleted." if status == "Failed" else "")
+        )
 
 
-def _keep_properties(serving: dict[str, Any], record: Record) -> None:
-    """RetainAllVariantProperties: weights and instance counts stay as they are now."""
-    current = {variant["VariantName"]: variant for variant in record.get("ProductionVariants") or []}
-    for variant in serving["variants"]:
-        if variant["name"] in current:
-            variant["weight"] = current[variant["name"]]["CurrentWeight"]
-            variant["instances"] = current[variant["name"]]["CurrentInstanceCount"]
+def _check_rescaling(variant: Mapping[str, Any], item: Mapping[str, Any]) -> None:
+    count = item.get("DesiredInstanceCount")
+    if item.get("ServerlessUpdateConfig") is not None:
+        raise invalid(
+            "ServerlessUpdateConfig is not supported here: update the endpoint's configuration instead."
+        )
+    if count is not None and variant.get("max_concurrency") is not None:
+        raise invalid(f"Variant {variant['name']} is serverless: it has no DesiredInstanceCount.")
+    if count is not None and count < 1:
+        raise invalid(f"DesiredInstanceCount of variant {variant['name']} is {count}; it must be at least 1.")
+    weight = item.get("DesiredWeight")
+    if weight is not None and weight < 0:
+        raise invalid(f"DesiredWeight of variant {variant['name']} is {weight}; it must not be negative.")

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from triptych.localcloud.cloud import Cloud
+from triptych.localcloud.sagemaker.deployment_variants import check_variants
 from triptych.localcloud.sagemaker.errors import (
     JobRefused,
     already_exists,
@@ -125,18 +126,8 @@ class Models:
     def create_config(self, params: Params) -> Params:
         name = check_name(params, "EndpointConfigName")
         arn = self.arns.of("endpoint-config", name)
-        variants = params.get("ProductionVariants") or []
-        if not variants:
-            raise invalid("ProductionVariants must hold at least one variant.")
-        names = [v["VariantName"] for v in [*variants, *(params.get("ShadowProductionVariants") or [])]]
-        if len(set(names)) < len(names):
-            raise invalid("Variant names must be unique within an endpoint configuration.")
-        for variant in variants:
-            if not variant.get("ModelName"):
-                raise invalid(
-                    f"Variant '{variant['VariantName']}' has no ModelName; inference components are "
-                    "not served."
-                )
+        check_variants(params)
+        for variant in [*params["ProductionVariants"], *(params.get("ShadowProductionVariants") or [])]:
             self.find_model(variant["ModelName"])
         capture = params.get("DataCaptureConfig")
         if capture and not str(capture.get("DestinationS3Uri", "")).startswith("s3://"):
