@@ -164,10 +164,10 @@ def _clean_by_places(engine: Engine, table: Table, raw: str, clean_uri: str, row
     found = engine.rows(f"SELECT count(*) AS n, count({mark}) AS good FROM {name}_all")[0]
     key = ", ".join(f"`{column}`" for column in table.key)
     good = f"SELECT * FROM {name}_all WHERE {mark} IS NOT NULL"
-    engine.run([Step(f"{name}_twice", _repeated(key, f"({good})"), keep=True)])
-    twice = _count(engine, f"SELECT count(*) AS n FROM {name}_twice")
-    if found["good"] == rows_in and not twice:
-        return False
+    if found["good"] == rows_in:
+        engine.run([Step(f"{name}_twice", _repeated(key, f"({good})"), keep=True)])
+        if not _count(engine, f"SELECT count(*) AS n FROM {name}_twice"):
+            return False
     if not engine.places_known(raw, found["n"]) or rows_in - found["good"] > MOST_PLACES:
         return None
     # Also lines that only the reader of numbers refused: their text may be good, and of a key that is known.

@@ -107,8 +107,8 @@ def good_value_test(column: Column, table: Table, *, is_double: bool = False) ->
             tests.append(f"{name} IN ({', '.join(quoted(value) for value in column.allowed)})")
         if column.pattern is not None:
             tests.append(f"{name} RLIKE {quoted(f'^(?:{column.pattern})$')}")
-    if is_double:
-        tests.append(f"isfinite({name})")
+    if is_double and (column.min is None or column.max is None or column.on_bad == "make_null"):
+        tests.append(f"isfinite({name})")  # limits on both sides leave no infinity and no NaN
     within = " AND ".join(tests)
     if not column.nullable:
         return f"{name} IS NOT NULL" + (f" AND {within}" if within else "")

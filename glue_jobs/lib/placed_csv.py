@@ -6,7 +6,6 @@ place says its line, and the line's bytes are read again: as text, for reasons t
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -29,30 +28,46 @@ class FileLines:
 
 def survey(path: Path) -> FileLines:
     """Count a file's lines."""
-    if path.stat().st_size == 0:
+    ends = 0
+    blank: set[int] = set()
+    underscores = False
+    in_header = True
+    tail = b""
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            window = tail + chunk
+            before = ends - tail.count(b"\n")
+            blank.update(_empty_lines(window, len(tail), before))
+            ends = before + window.count(b"\n")
+            first = 0
+            if in_header:  # the header's names are no numbers
+                first = chunk.find(b"\n") + 1
+                in_header = first == 0
+            underscores = underscores or (not in_header and chunk.find(b"_", first) >= 0)
+            tail = window[-2:]
+    if not tail:
         return FileLines(0, frozenset(), False)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        lines = sum(data[start : start + _CHUNK].count(b"\n") for start in range(0, len(data), _CHUNK))
-        if data[-1:] != b"\n":
-            lines += 1
-        blank = frozenset(_empty_lines(data))
-        return FileLines(lines - 1 - len(blank), blank, data.find(b"_") >= 0)
+    lines = ends + (tail[-1:] != b"\n")
+    return FileLines(lines - 1 - len(blank), frozenset(blank), underscores)
 
 
-def _empty_lines(data: mmap.mmap) -> set[int]:
+def _empty_lines(window: bytes, known: int, before: int) -> Iterator[int]:
+    """The numbers of the empty lines in a part of a file, which ``before`` line ends come before.
+
+    Of its first ``known`` bytes all has been told already.
+    """
     starts: list[int] = []
     for mark in (b"\n\n", b"\n\r\n"):
-        position = data.find(mark)
+        position = window.find(mark)
         while position >= 0:
-            starts.append(position + 1)
-            position = data.find(mark, position + 1)
-    found: set[int] = set()
-    counted_to, line = 0, 1
+            if position + len(mark) > known:
+                starts.append(position + 1)
+            position = window.find(mark, position + 1)
+    counted_to, line = 0, before + 1
     for start in sorted(starts):
-        line += data[counted_to:start].count(b"\n")
+        line += window.count(b"\n", counted_to, start)
         counted_to = start
-        found.add(line)
-    return found
+        yield line
 
 
 @dataclass(frozen=True)
