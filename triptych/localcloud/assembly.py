@@ -28,6 +28,7 @@ def service_factories() -> ServiceFactories:
     return {
         "s3": _s3,
         "logs": _logs,
+        "cloudwatch": _cloudwatch,
         "lambda": _lambda,
         "glue": _glue,
         "sagemaker": _sagemaker,
@@ -49,6 +50,12 @@ def _logs(cloud: Cloud) -> Service:
     from triptych.localcloud.logs.service import LogsService
 
     return LogsService(cloud)
+
+
+def _cloudwatch(cloud: Cloud) -> Service:
+    from triptych.localcloud.cloudwatch.service import CloudWatchService
+
+    return CloudWatchService(cloud)
 
 
 def _lambda(cloud: Cloud) -> Service:
@@ -165,6 +172,7 @@ def assemble(home: Home, settings: Settings, factories: ServiceFactories | None 
     from triptych.localcloud.jobs.pool import JobPool
     from triptych.localcloud.logs.store import LogStore
     from triptych.localcloud.s3.store import ObjectStore
+    from triptych.localcloud.sagemaker.router.supervisor import listen
 
     home.create()
     late: list[Gateway] = []
@@ -173,8 +181,9 @@ def assemble(home: Home, settings: Settings, factories: ServiceFactories | None 
         return late[0].wsgi(environ, start_response)
 
     server = HttpServer(settings.host, settings.port, app)
-    settings = replace(settings, port=server.port)
-    cloud = Cloud(home, settings)
+    listener = listen(home, settings.host, server.port)
+    settings = replace(settings, port=server.port, runtime_port=listener.getsockname()[1])
+    cloud = Cloud(home, settings, runtime_listener=listener)
     cloud.store = ObjectStore(home, cloud.bus)
     cloud.logs = LogStore(home)
     cloud.metrics = MetricStore(home)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-from triptych.localcloud.wsgi import Environ, read_body
+from triptych.localcloud.service import ServiceError
+from triptych.localcloud.wsgi import Environ, inflate, read_body
 
 _SCOPE = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_request")
 _CBOR_PATH = re.compile(r"^/service/([^/]+)/operation/([^/]+)$")
@@ -51,6 +52,12 @@ class Router:
 
     def route(self, environ: Environ) -> Route:
         access_key, region, signing_name = self._scope(environ)
+        # An object of S3 may be compressed; what is sent to other services is only packed for the way.
+        if environ.get("HTTP_CONTENT_ENCODING") == "gzip" and signing_name not in ("", "s3"):
+            try:
+                inflate(environ)
+            except ValueError as error:
+                raise ServiceError("SerializationException", f"The request cannot be read: {error}") from None
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         if target:
             prefix, _, operation = target.rpartition(".")

@@ -1,16 +1,22 @@
 """Between the wire and Python: an operation's parameters parsed, its answer or error serialised.
 
-By moto's parsers and serialisers and botocore's service models, for every protocol that those know.
+By moto's parsers and serialisers and botocore's service models for every protocol that those know, by our own
+for Smithy's RPC v2 in CBOR.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from triptych.localcloud import cbor
 from triptych.localcloud.routing import Route
 from triptych.localcloud.service import Params, ServiceError
 from triptych.localcloud.wsgi import Environ, Response, read_body
+
+_CBOR = "rpc-v2-cbor"
+"""the Smithy-Protocol header of requests in CBOR"""
 
 
 class _WireError(Exception):
@@ -36,7 +42,10 @@ class Exchange:
         self._request_id = request_id
         service_model = get_service_model(route.service)
         self._operation = service_model.operation_model(route.operation)
-        self._protocol = determine_request_protocol(service_model, environ.get("CONTENT_TYPE", ""))
+        if environ.get("HTTP_SMITHY_PROTOCOL") == _CBOR:
+            self._protocol = _CBOR
+        else:
+            self._protocol = determine_request_protocol(service_model, environ.get("CONTENT_TYPE", ""))
 
     def params(self) -> Params:
         """The operation's input in botocore's shape; times are aware, in UTC."""
@@ -44,6 +53,8 @@ class Exchange:
         from moto.core.request import Request
 
         body = read_body(self._environ)
+        if self._protocol == _CBOR:
+            return self._cbor_params(body)
         request = Request(self._environ)
         try:
             parsed = PROTOCOL_PARSERS[self._protocol](self._operation, timestamp_parser=_aware).parse(
@@ -63,9 +74,23 @@ class Exchange:
             ) from error
         return dict(parsed)
 
+    def _cbor_params(self, body: bytes) -> Params:
+        try:
+            parsed = cbor.loads(body) if body else {}
+        except cbor.InvalidCbor as error:
+            raise ServiceError("SerializationException", f"The request's body is no CBOR: {error}") from error
+        if not isinstance(parsed, dict):
+            raise ServiceError("SerializationException", "The request's body must be a CBOR map.")
+        return {name: value for name, value in parsed.items() if value is not None}
+
     def answer(self, result: Params | None) -> Response:
         result = result if result is not None else {}
+        if self._protocol == _CBOR:
+            return self._cbor_response(200, result)
         serialized = self._serializer().serialize(result)
+        if self._protocol == "json":  # moto goes by the protocol that the model names first
+            version = self._operation.service_model.metadata.get("jsonVersion", "1.0")
+            serialized["headers"]["Content-Type"] = f"application/x-amz-json-{version}"
         output = self._operation.output_shape
         for name, member in (output.members if output is not None else {}).items():
             # The serialiser sets the protocol's content type over what the answer itself brings.
@@ -74,10 +99,27 @@ class Exchange:
         return self._response(serialized)
 
     def error(self, error: ServiceError) -> Response:
+        if self._protocol == _CBOR:
+            document = {**error.fields, "__type": error.code, "message": error.message}
+            return self._cbor_response(
+                error.status,
+                document,
+                [("x-amzn-query-error", f"{error.code};{'Sender' if error.status < 500 else 'Receiver'}")],
+            )
         serialized = self._serializer().serialize(_WireError(error))
         if error.status != 400:
             serialized["status_code"] = error.status
         return self._response(serialized)
+
+    def _cbor_response(
+        self, status: int, document: Params, headers: Sequence[tuple[str, str]] = ()
+    ) -> Response:
+        fixed = [
+            ("Content-Type", "application/cbor"),
+            ("smithy-protocol", _CBOR),
+            ("x-amzn-RequestId", self._request_id),
+        ]
+        return Response(status, [*fixed, *headers], cbor.dumps(document))
 
     def _serializer(self) -> Any:
         from moto.core.serialize import SerializationContext, get_serializer_class

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -72,6 +74,20 @@ def read_body(environ: Environ) -> bytes:
         data = source.read(length) if length else b""
     environ["wsgi.input"] = io.BytesIO(data)
     return data
+
+
+def inflate(environ: Environ) -> None:
+    """Unpacks the body of a compressed request in place, as clients send large ones (PutMetricData).
+
+    Raises ValueError where the body is not what its header says.
+    """
+    try:
+        data = gzip.decompress(read_body(environ))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"the body is no gzip: {error}") from error
+    environ["wsgi.input"] = io.BytesIO(data)
+    environ["CONTENT_LENGTH"] = str(len(data))
+    del environ["HTTP_CONTENT_ENCODING"]
 
 
 def call(app: WsgiApp, environ: Environ) -> Response:

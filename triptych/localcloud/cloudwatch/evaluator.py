@@ -1,0 +1,258 @@
+"""The thread that evaluates alarms once a second, and what a change of state sets off."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from triptych.localcloud.bus import AlarmChanged, Bus
+from triptych.localcloud.cloudwatch.actions import ActionCourier, action, is_scaling, state_event
+from triptych.localcloud.cloudwatch.alarms import COMPOSITE, METRIC, Alarm, AlarmStore, HistoryItem
+from triptych.localcloud.cloudwatch.evaluation import ALARM, INSUFFICIENT_DATA, OK, timestamp
+from triptych.localcloud.cloudwatch.messages import state_history
+from triptych.localcloud.cloudwatch.rules import Rule, parse_rule
+from triptych.localcloud.cloudwatch.store import MetricStore
+from triptych.localcloud.cloudwatch.watch import Watch, watch
+
+_log = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+SET_STATE_HELD = timedelta(seconds=10)
+"""how long a state that somebody has set stays before the alarm is evaluated again"""
+_LARGEST_SHARE = 0.05
+"""of one core, for one alarm: costly ones (percentiles over long windows) are evaluated less often"""
+_ROLL_UP_SECONDS = 3600.0
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class AlarmEvaluator:
+    """Metric alarms by the clock; composite alarms whenever one of their children has changed."""
+
+    def __init__(
+        self,
+        alarms: AlarmStore,
+        metrics: MetricStore,
+        bus: Bus,
+        courier: ActionCourier,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._alarms = alarms
+        self._metrics = metrics
+        self._bus = bus
+        self._courier = courier
+        self._now = now
+        self._watches: dict[str, tuple[dict[str, Any], Watch]] = {}
+        self._rules: dict[str, tuple[dict[str, Any], Rule]] = {}
+        self._held_until: dict[str, datetime] = {}
+        self._next_at: dict[str, float] = {}
+        self._scaled_at: dict[str, datetime] = {}
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._stopped.clear()
+        self._thread = threading.Thread(target=self._run, name="cloudwatch alarms", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def wake(self) -> None:
+        """Evaluate soon: an alarm is new."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        rolled_up = -_ROLL_UP_SECONDS
+        while not self._stopped.is_set():
+            started = time.monotonic()
+            try:
+                self._metrics.flush()
+                self.evaluate_all()
+                if started - rolled_up >= _ROLL_UP_SECONDS:
+                    rolled_up = started
+                    self._metrics.roll_up(self._now())
+                    self._alarms.forget_old_history(self._now())
+            except Exception:
+                _log.exception("alarms could not be evaluated")
+            self._wake.wait(max(0.05, TICK_SECONDS - (time.monotonic() - started)))
+            self._wake.clear()
+
+    def evaluate_all(self) -> None:
+        """Every metric alarm that is due, once."""
+        for alarm in self._alarms.all():
+            if alarm.kind != METRIC or self._stopped.is_set():
+                continue
+            started = time.monotonic()
+            if started < self._next_at.get(alarm.name, 0.0):
+                continue
+            try:
+                self.evaluate(alarm)
+            except Exception:
+                _log.exception("alarm %s could not be evaluated", alarm.name)
+            self._next_at[alarm.name] = started + (time.monotonic() - started) / _LARGEST_SHARE - TICK_SECONDS
+
+    def evaluate(self, alarm: Alarm) -> None:
+        """One metric alarm, now."""
+        now = self._now()
+        held = self._held_until.get(alarm.name)
+        if held is not None:
+            if now < held:
+                return
+            self._held_until.pop(alarm.name, None)
+        watched = self._watch(alarm)
+        verdict, data = watched.judged(self._metrics, now)
+        if verdict.state is None or verdict.state == alarm.state:
+            self._scale_on(alarm, watched, now)
+            return
+        self.change(alarm, verdict.state, verdict.reason, json.dumps(data))
+
+    def change(
+        self, alarm: Alarm, state: str, reason: str, reason_data: str, hold: bool = False
+    ) -> Alarm | None:
+        """Bring an alarm into a state, with all that follows; None where the alarm is no longer as given.
+
+        With ``hold`` it is brought there in any case, and stays for a while, whatever the metric says.
+        """
+        with self._alarms.lock:
+            previous = self._alarms.get(alarm.name)
+            if previous is None or not (hold or previous is alarm):
+                return None
+            now = self._now()
+            if hold:
+                self._held_until[alarm.name] = now + SET_STATE_HELD
+            changed = previous.state != state
+            alarm = replace(
+                previous,
+                state=state,
+                reason=reason,
+                reason_data=reason_data,
+                updated_at=now,
+                transitioned_at=now if changed else previous.transitioned_at,
+            )
+            if not changed:
+                self._alarms.save(alarm)
+                return alarm
+            taken = alarm.actions(state) if alarm.actions_enabled else ()
+            self._alarms.save(
+                alarm,
+                history=[
+                    HistoryItem(
+                        alarm.name,
+                        alarm.kind,
+                        now,
+                        "StateUpdate",
+                        f"Alarm updated from {previous.state} to {state}",
+                        state_history(alarm, previous),
+                    )
+                ],
+                deliveries=[
+                    state_event(alarm, previous),
+                    *(action(alarm, previous, target) for target in taken if not is_scaling(target)),
+                ],
+            )
+            self._scaled_at[alarm.name] = now
+        _log.info("alarm %s: %s -> %s (%s)", alarm.name, previous.state, state, reason)
+        self._courier.wake()
+        self._publish(alarm, previous.state, taken)
+        self.evaluate_parents([alarm.name], alarm)
+        return alarm
+
+    def evaluate_parents(self, names: Iterable[str], trigger: Alarm | None = None) -> None:
+        """Composite alarms whose rules ask about one of these alarms."""
+        wanted = set(names)
+        for composite in self._alarms.all():
+            if composite.kind == COMPOSITE and wanted.intersection(self._rule(composite).children):
+                self.evaluate_composite(composite, trigger)
+
+    def evaluate_composite(self, composite: Alarm, trigger: Alarm | None = None) -> None:
+        """One composite alarm; ``trigger`` is the child whose change asks for it (None: its own change)."""
+        # Again where somebody has changed the alarm between the look and the change.
+        while (current := self._alarms.get(composite.name)) is not None:
+            rule = self._rule(current)
+            state = ALARM if rule.holds(self._state_of) else OK
+            if state == current.state:
+                return
+            reason = self._composite_reason(current, state, trigger)
+            shown = [trigger] if trigger else [self._alarms.get(name) for name in rule.children]
+            data = {
+                "triggeringAlarms": [
+                    {"arn": one.arn, "state": {"value": one.state, "timestamp": timestamp(one.updated_at)}}
+                    for one in shown
+                    if one is not None
+                ]
+            }
+            if self.change(current, state, reason, json.dumps(data)) is not None:
+                return
+
+    def _composite_reason(self, composite: Alarm, state: str, trigger: Alarm | None) -> str:
+        if trigger is not None:
+            moment = f"{self._now():%A %d %B, %Y %H:%M:%S} UTC"
+            return f"{trigger.arn} transitioned to {trigger.state} at {moment}"
+        verb = "created" if composite.configured_at <= composite.updated_at else "updated"
+        return f"{composite.arn} was {verb} and its alarm rule evaluates to {state}"
+
+    def forget(self, name: str) -> None:
+        """An alarm is gone."""
+        for kept in (self._watches, self._rules, self._held_until, self._next_at, self._scaled_at):
+            kept.pop(name, None)
+
+    def _state_of(self, name: str) -> str:
+        child = self._alarms.get(name)
+        return child.state if child is not None else INSUFFICIENT_DATA
+
+    def _scale_on(self, alarm: Alarm, watched: Watch, now: datetime) -> None:
+        """Scaling policies hear of a state again with every period that it lasts, as AWS documents."""
+        taken = alarm.actions(alarm.state) if alarm.actions_enabled else ()
+        scaling = tuple(target for target in taken if is_scaling(target))
+        last = self._scaled_at.get(alarm.name)
+        if not scaling or (last and now - last < timedelta(seconds=watched.period_seconds)):
+            return
+        self._scaled_at[alarm.name] = now
+        self._publish(alarm, alarm.state, scaling)
+
+    def _publish(self, alarm: Alarm, previous: str, actions: tuple[str, ...]) -> None:
+        self._bus.publish(
+            AlarmChanged(
+                name=alarm.name,
+                arn=alarm.arn,
+                state=alarm.state,
+                previous=previous,
+                reason=alarm.reason,
+                reason_data=_loaded(alarm.reason_data),
+                at=alarm.updated_at,
+                actions=actions,
+            )
+        )
+
+    def _watch(self, alarm: Alarm) -> Watch:
+        known = self._watches.get(alarm.name)
+        if known is None or known[0] is not alarm.config:
+            known = self._watches[alarm.name] = (alarm.config, watch(alarm.config))
+        return known[1]
+
+    def _rule(self, alarm: Alarm) -> Rule:
+        known = self._rules.get(alarm.name)
+        if known is None or known[0] is not alarm.config:
+            known = self._rules[alarm.name] = (alarm.config, parse_rule(alarm.config["AlarmRule"]))
+        return known[1]
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
