@@ -62,7 +62,81 @@ def rule_targets(client: Client, name: str) -> Any:
     return client("events").list_targets_by_rule(Rule=name)["Targets"]
 
 
+VARIANT = {
+    "ServiceNamespace": "sagemaker",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+
+
+def scalable(resource: str, maximum: int, *actions: str) -> dict[str, Any]:
+    scheduled = [
+        {"ScheduledActionName": name, "Schedule": "rate(1 day)", "ScalableTargetAction": {"MinCapacity": 2}}
+        for name in actions
+    ]
+    return {
+        **VARIANT,
+        "ResourceId": f"endpoint/{resource}/variant/v",
+        "MinCapacity": 1,
+        "MaxCapacity": maximum,
+        **({"ScheduledActions": scheduled} if actions else {}),
+    }
+
+
+def tracking(resource: Any, target: float) -> dict[str, Any]:
+    metric = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
+    return {
+        "ScalingTargetId": resource,
+        "PolicyName": "load",
+        "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": {
+            "PredefinedMetricSpecification": metric,
+            "TargetValue": target,
+        },
+    }
+
+
+def scalable_target(client: Client, name: str) -> Any:
+    """Its maximum, and its scheduled actions' names."""
+    found = client("application-autoscaling").describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=[name.split("|")[0]]
+    )["ScalableTargets"]
+    actions = client("application-autoscaling").describe_scheduled_actions(
+        ServiceNamespace="sagemaker", ResourceId=name.split("|")[0]
+    )["ScheduledActions"]
+    names = [action["ScheduledActionName"] for action in actions]
+    return (found[0]["MaxCapacity"], names) if found else None
+
+
+def scaling_policy(client: Client, name: str) -> Any:
+    """Its target value."""
+    found = client("application-autoscaling").describe_scaling_policies(ServiceNamespace="sagemaker")
+    policies = [policy for policy in found["ScalingPolicies"] if policy["PolicyName"] in name]
+    return policies[0]["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] if policies else None
+
+
 CASES: dict[str, Case] = {
+    "AWS::ApplicationAutoScaling::ScalableTarget": Case(
+        scalable("one", 3, "morning", "evening"),
+        look=scalable_target,
+        changed=scalable("one", 5, "evening", "night"),
+        after=scalable_target,
+        expected=(5, ["evening", "night"]),
+        outputs=("Id",),
+    ),
+    "AWS::ApplicationAutoScaling::ScalingPolicy": Case(
+        tracking({"Ref": "Target"}, 50),
+        look=scaling_policy,
+        changed=tracking({"Ref": "Target"}, 70),
+        after=scaling_policy,
+        expected=70.0,
+        around={
+            "Target": {
+                "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+                "Properties": scalable("two", 3),
+            }
+        },
+        outputs=("Arn",),
+    ),
     "AWS::IAM::Role": Case(
         {
             "AssumeRolePolicyDocument": TRUST,

@@ -36,6 +36,7 @@ def service_factories() -> ServiceFactories:
         "stepfunctions": _stepfunctions,
         "events": _events,
         "scheduler": _scheduler,
+        "application-autoscaling": _autoscaling,
         "cloudformation": _cloudformation,
     }
 
@@ -99,6 +100,15 @@ def _scheduler(cloud: Cloud) -> Service:
     from triptych.localcloud.events.service import SchedulerService
 
     return SchedulerService(cloud)
+
+
+def _autoscaling(cloud: Cloud) -> Service:
+    import os
+
+    from triptych.localcloud.autoscaling.service import AutoScalingService
+    from triptych.localcloud.autoscaling.timing import Timing
+
+    return AutoScalingService(cloud, timing=Timing.from_environment(os.environ))
 
 
 def _cloudformation(cloud: Cloud) -> Service:

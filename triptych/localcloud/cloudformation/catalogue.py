@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from triptych.localcloud.cloudformation.resources import (
+    autoscaling,
     events,
     glue,
     iam,
@@ -20,6 +21,7 @@ from triptych.localcloud.cloudformation.resources import (
 from triptych.localcloud.cloudformation.resources.base import ResourceType
 
 _MODULES = (
+    autoscaling,
     events,
     glue,
     iam,
