@@ -10,7 +10,7 @@ import threading
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import pytest
 from triptych.localcloud.awslambda.functions import Archive, FunctionRecord
 from triptych.localcloud.awslambda.service import LambdaService
 from triptych.localcloud.cloud import Cloud, Settings
+from triptych.localcloud.cloudwatch.embedded import embedded_metrics
+from triptych.localcloud.cloudwatch.store import MetricStore
 from triptych.localcloud.home import Home
 from triptych.localcloud.jobs.pool import JobPool
 from triptych.localcloud.service import RequestContext, ServiceError
@@ -77,6 +79,7 @@ class Functions:
         self.cloud.jobs = pool
         self.logs = Logs()
         self.cloud.logs = self.logs  # type: ignore[assignment]
+        self.cloud.metrics = MetricStore(home)
         self.clients = Clients()
         self.cloud.clients = self.clients  # type: ignore[assignment]
         self.records: dict[str, FunctionRecord] = {}
@@ -388,14 +391,31 @@ def handler(event, context):
 """
 
 
+def test_invocations_are_counted(functions: Functions) -> None:
+    name = functions.define("def handler(event, context): return 1 / event")
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    for event in (1, 0, 2):
+        functions.invoke(name, event)
+    after = datetime.now(UTC) + timedelta(seconds=1)
+
+    def read(metric: str, statistic: str) -> float:
+        [(_, value)] = functions.cloud.metrics.statistics(
+            "AWS/Lambda", metric, (("FunctionName", name),), before, after, 600, statistic
+        )
+        return value
+
+    assert read("Invocations", "Sum") == 3
+    assert read("Errors", "Sum") == 1
+    assert read("Duration", "SampleCount") == 3
+    assert read("Duration", "Minimum") > 0
+
+
 def test_powertools_works_and_its_metrics_arrive(functions: Functions) -> None:
     functions.service.start()
     assert functions.result(POWERTOOLS, environment={"POWERTOOLS_SERVICE_NAME": "validator"}) == "ok"
-    service, operation, params = functions.clients.calls.get(timeout=10)
-    assert (service, operation, params["Namespace"]) == ("cloudwatch", "put_metric_data", "Triptych")
-    [datum] = params["MetricData"]
-    assert (datum["MetricName"], datum["Values"], datum["Unit"]) == ("Rows", [7.0], "Count")
-    assert datum["Dimensions"] == [{"Name": "service", "Value": "validator"}]
+    [datum] = embedded_metrics(functions.lines())
+    assert (datum.namespace, datum.name, datum.values, datum.unit) == ("Triptych", "Rows", [7.0], "Count")
+    assert datum.dimensions == (("service", "validator"),)
     log = next(json.loads(line) for line in functions.lines() if '"validated"' in line)
     assert log["function_request_id"] == "6f2c1a55-0000-4000-8000-000000000001"
     assert not [line for line in functions.lines() if "ERROR" in line]

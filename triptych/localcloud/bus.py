@@ -61,8 +61,6 @@ class AlarmChanged:
     reason_data: dict[str, Any]
     """what the state rests on; empty where nobody has said"""
     at: datetime
-    actions: tuple[str, ...] = ()
-    """ARNs of the actions that the alarm takes now; none where its actions are disabled"""
 
 
 Message = TypeVar("Message")

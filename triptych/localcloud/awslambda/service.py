@@ -6,10 +6,9 @@ import base64
 import contextlib
 import json
 import logging
-import queue
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -17,9 +16,9 @@ from triptych.localcloud.awslambda.asynchronous import RETRY_DELAYS_SECONDS, Eve
 from triptych.localcloud.awslambda.code import CodeStore
 from triptych.localcloud.awslambda.functions import FindFunction, FunctionRecord, MotoFunctions
 from triptych.localcloud.awslambda.invocation import Invocation, invoke
-from triptych.localcloud.awslambda.metrics import embedded_metrics
 from triptych.localcloud.awslambda.workers import Worker, WorkerPool
 from triptych.localcloud.cloud import Cloud
+from triptych.localcloud.cloudwatch.vended import invocation_metrics
 from triptych.localcloud.jobs.pool import JobServerFailed
 from triptych.localcloud.service import Operation, Params, RequestContext, ServiceError
 
@@ -49,21 +48,18 @@ class LambdaService:
         self._code = CodeStore(cloud.home)
         self._workers = WorkerPool(self._start_worker, most_workers, idle_seconds)
         self._events = EventQueue(cloud, self._run_event, retry_delays)
-        self._metrics: queue.SimpleQueue[tuple[str, list[dict[str, Any]]] | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self.operations: Mapping[str, Operation] = {"Invoke": self.invoke, "InvokeAsync": self.invoke_async}
 
     def start(self) -> None:
-        """Take up unfinished events; begin to reap idle workers and to hand on metrics."""
+        """Take up unfinished events; begin to reap idle workers."""
         self._stopped.clear()
         threading.Thread(target=self._reap, name="lambda reaper", daemon=True).start()
-        threading.Thread(target=self._put_metrics, name="lambda metrics", daemon=True).start()
         self._events.start()
 
     def stop(self) -> None:
         """End idle workers; unfinished events are taken up again by the next start."""
         self._stopped.set()
-        self._metrics.put(None)
         self._events.stop()
         self._workers.stop()
 
@@ -122,9 +118,10 @@ class LambdaService:
     def _invoke(
         self, function: FunctionRecord, event: str, request_id: str, client_context: Any
     ) -> Invocation:
+        began = datetime.now(UTC)
         outcome = invoke(self._workers, function, event, request_id, self._write_log, client_context)
-        for metrics in embedded_metrics(outcome.log_lines):
-            self._metrics.put(metrics)
+        milliseconds = (datetime.now(UTC) - began).total_seconds() * 1000
+        self._cloud.metrics.put(invocation_metrics(function.name, began, milliseconds, outcome.failed))
         return outcome
 
     def _start_worker(self, function: FunctionRecord) -> Worker:
@@ -139,14 +136,6 @@ class LambdaService:
     def _reap(self) -> None:
         while not self._stopped.wait(_REAP_SECONDS):
             self._workers.reap()
-
-    def _put_metrics(self) -> None:
-        while (metrics := self._metrics.get()) is not None:
-            namespace, data = metrics
-            try:
-                self._cloud.clients.get("cloudwatch").put_metric_data(Namespace=namespace, MetricData=data)
-            except Exception:  # a metric that is refused must not end the thread that hands on the others
-                _log.exception("metrics of namespace %s were not taken", namespace)
 
 
 def _event_text(payload: Any) -> str:

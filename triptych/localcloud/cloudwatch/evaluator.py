@@ -54,7 +54,6 @@ class AlarmEvaluator:
         self._rules: dict[str, tuple[dict[str, Any], Rule]] = {}
         self._held_until: dict[str, datetime] = {}
         self._next_at: dict[str, float] = {}
-        self._scaled_at: dict[str, datetime] = {}
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -112,10 +111,8 @@ class AlarmEvaluator:
             if now < held:
                 return
             self._held_until.pop(alarm.name, None)
-        watched = self._watch(alarm)
-        verdict, data = watched.judged(self._metrics, now)
+        verdict, data = self._watch(alarm).judged(self._metrics, now)
         if verdict.state is None or verdict.state == alarm.state:
-            self._scale_on(alarm, watched, now)
             return
         self.change(alarm, verdict.state, verdict.reason, json.dumps(data))
 
@@ -163,10 +160,9 @@ class AlarmEvaluator:
                     *(action(alarm, previous, target) for target in taken if not is_scaling(target)),
                 ],
             )
-            self._scaled_at[alarm.name] = now
         _log.info("alarm %s: %s -> %s (%s)", alarm.name, previous.state, state, reason)
         self._courier.wake()
-        self._publish(alarm, previous.state, taken)
+        self._publish(alarm, previous.state)
         self.evaluate_parents([alarm.name], alarm)
         return alarm
 
@@ -206,24 +202,14 @@ class AlarmEvaluator:
 
     def forget(self, name: str) -> None:
         """An alarm is gone."""
-        for kept in (self._watches, self._rules, self._held_until, self._next_at, self._scaled_at):
+        for kept in (self._watches, self._rules, self._held_until, self._next_at):
             kept.pop(name, None)
 
     def _state_of(self, name: str) -> str:
         child = self._alarms.get(name)
         return child.state if child is not None else INSUFFICIENT_DATA
 
-    def _scale_on(self, alarm: Alarm, watched: Watch, now: datetime) -> None:
-        """Scaling policies hear of a state again with every period that it lasts, as AWS documents."""
-        taken = alarm.actions(alarm.state) if alarm.actions_enabled else ()
-        scaling = tuple(target for target in taken if is_scaling(target))
-        last = self._scaled_at.get(alarm.name)
-        if not scaling or (last and now - last < timedelta(seconds=watched.period_seconds)):
-            return
-        self._scaled_at[alarm.name] = now
-        self._publish(alarm, alarm.state, scaling)
-
-    def _publish(self, alarm: Alarm, previous: str, actions: tuple[str, ...]) -> None:
+    def _publish(self, alarm: Alarm, previous: str) -> None:
         self._bus.publish(
             AlarmChanged(
                 name=alarm.name,
@@ -233,7 +219,6 @@ class AlarmEvaluator:
                 reason=alarm.reason,
                 reason_data=_loaded(alarm.reason_data),
                 at=alarm.updated_at,
-                actions=actions,
             )
         )
 

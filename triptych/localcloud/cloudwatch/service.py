@@ -11,6 +11,7 @@ from triptych.localcloud.cloudwatch.alarms import AlarmStore
 from triptych.localcloud.cloudwatch.alarms_api import AlarmsApi
 from triptych.localcloud.cloudwatch.evaluator import AlarmEvaluator, utc_now
 from triptych.localcloud.cloudwatch.metrics_api import MetricsApi
+from triptych.localcloud.cloudwatch.vended import publish_executions
 from triptych.localcloud.service import Operation, Params, RequestContext
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class CloudWatchService:
         self._metrics = cloud.metrics
         self._alarms = AlarmStore(cloud.home)
         self._courier = ActionCourier(cloud, self._alarms, now)
+        publish_executions(cloud.bus, cloud.metrics)
         self._evaluator = AlarmEvaluator(self._alarms, cloud.metrics, cloud.bus, self._courier, now)
         self.operations: Mapping[str, Operation] = {
             **MetricsApi(cloud.metrics, now).operations,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from triptych.localcloud.cloudwatch.embedded import embedded_metrics
+from triptych.localcloud.cloudwatch.store import MetricStore
 from triptych.localcloud.home import Home
 from triptych.localcloud.service import ServiceError
 
@@ -40,11 +42,20 @@ class LogEvent:
 
 
 class LogStore:
-    """Groups and streams come into being with their first event, as the services' own logs do."""
+    """Groups and streams come into being with their first event, as the services' own logs do.
 
-    def __init__(self, home: Home, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    Events in the embedded metric format become metrics in ``metrics``.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        metrics: MetricStore | None = None,
+    ) -> None:
         self._database = home.database("logs", _SCHEMA)
         self._now_ms = now_ms
+        self._metrics = metrics
 
     def append(self, group: str, stream: str, lines: Iterable[tuple[datetime, str]]) -> None:
         """Add lines with their times (aware, or UTC); a line over 1 MiB is cut, as CloudWatch Logs does."""
@@ -53,12 +64,18 @@ class LogStore:
         if rows:
             with self._database.write() as connection:
                 self._insert(connection, group, stream, rows, now)
+            self._extract_metrics(rows)
 
     def put(self, group: str, stream: str, events: Sequence[tuple[int, str]]) -> None:
         """Add (milliseconds, message) pairs to a stream that exists; raises ResourceNotFoundException."""
         self.require_stream(group, stream)
         with self._database.write() as connection:
             self._insert(connection, group, stream, events, self._now_ms())
+        self._extract_metrics(events)
+
+    def _extract_metrics(self, rows: Sequence[tuple[int, str]]) -> None:
+        if self._metrics is not None:
+            self._metrics.put(embedded_metrics(message for _, message in rows))
 
     def _insert(
         self,
