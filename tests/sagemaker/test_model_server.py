@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +82,19 @@ def post(body: bytes, *headers: str, path: str = "/invocations", method: str = "
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+def read_all(connection: socket.socket) -> bytes:
+    answer = bytearray()
+    while data := connection.recv(1 << 20):
+        answer += data
+    return bytes(answer)
+
+
+def statuses(answers: bytes) -> list[int]:
+    return [int(part[:3]) for part in answers.split(b"HTTP/1.1 ")[1:] if part[:3].isdigit()]
+
+
+KEPT = post(ROW).replace(b"Connection: close\r\n", b"")
+PING = b"GET /ping HTTP/1.1\r\n\r\n"
 CHUNKED = (
     b"POST /invocations HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     b"4\r\n0.5,\r\n9\r\n-0.25,1.0\r\n0\r\n\r\n"
@@ -92,11 +107,51 @@ CHUNKED = (
         pytest.param((post(ROW),), 200, b"0.", id="plain"),
         pytest.param((post(ROW)[:30], post(ROW)[30:]), 200, b"0.", id="in-pieces"),
         pytest.param((CHUNKED,), 200, b"0.", id="chunked"),
-        pytest.param((post(ROW, "Expect: 100-continue"),), 100, b"HTTP/1.1 200 OK", id="expect-continue"),
+        pytest.param(
+            (post(ROW, "Expect: 100-continue")[: -len(ROW)], ROW),
+            100,
+            b"HTTP/1.1 200 OK",
+            id="expect-continue",
+        ),
         pytest.param((post(ROW, path="/elsewhere"),), 404, b"/invocations", id="no-such-path"),
         pytest.param((post(b"", method="GET"),), 405, b"use POST", id="get"),
         pytest.param((b"nonsense\r\n\r\n",), 400, b"not an HTTP/1.1 request", id="not-http"),
         pytest.param((b"GET /ping HTTP/1.1\r\nbroken\r\n\r\n",), 400, b"no colon", id="bad-header"),
+        pytest.param(
+            (b"GET /ping HTTP/1.1\r\nHost : x\r\n\r\n",),
+            400,
+            b"spaces around it",
+            id="header-name-with-space",
+        ),
+        pytest.param(
+            (post(ROW, "Content-Length: 2"),), 400, b"two different Content-Length", id="two-lengths"
+        ),
+        pytest.param(
+            (post(ROW, "Transfer-Encoding: chunked"),),
+            400,
+            b"both Content-Length and",
+            id="length-and-chunks",
+        ),
+        pytest.param(
+            (post(ROW).replace(b"th: 13", b"th: +13"),), 400, b"is not a number", id="length-with-a-sign"
+        ),
+        pytest.param(
+            (CHUNKED.replace(b"chunked", b"gzip"),),
+            501,
+            b"'gzip' is not served",
+            id="other-transfer-encoding",
+        ),
+        pytest.param((CHUNKED.replace(b"9\r\n", b"-9\r\n"),), 400, b"not hexadecimal", id="negative-chunk"),
+        pytest.param(
+            (CHUNKED.replace(b"9\r\n", b"3\r\n"),), 400, b"longer than its size", id="chunk-too-long"
+        ),
+        pytest.param(
+            (CHUNKED.replace(b"9\r\n", b"1869F\r\n"),),
+            413,
+            b"more than the 100000 bytes",
+            id="chunks-too-large",
+        ),
+        pytest.param((post(b"", path="/ping"),), 405, b"use GET", id="post-to-ping"),
         pytest.param((b"x" * 70_000,), 431, b"too long", id="endless-header"),
         pytest.param((post(b"1" * 100_001),), 413, b"more than the 100000 allowed", id="too-large"),
         pytest.param((post(b"x,1,2"),), 400, b"'x' is not a number", id="bad-row"),
@@ -109,12 +164,41 @@ def test_http(port: int, pieces: tuple[bytes, ...], status: int, wanted: bytes) 
 
 
 def test_requests_on_one_connection_are_answered_in_order(port: int) -> None:
-    keep = post(ROW).replace(b"Connection: close\r\n", b"")
-    ping = b"GET /ping HTTP/1.1\r\n\r\n"
-    answer = raw(port, keep + ping + keep + post(b"bad"))
-    statuses = [part.split(b" ", 1)[0] for part in answer.split(b"HTTP/1.1 ")[1:]]
-    assert statuses == [b"200", b"200", b"200", b"400"]
+    answer = raw(port, KEPT + PING + KEPT + post(b"bad"))
+    assert statuses(answer) == [200, 200, 200, 400]
     assert b"text/plain" in answer.split(b"HTTP/1.1 ")[2]
+
+
+def test_a_refusal_comes_after_the_answers_before_it(port: int) -> None:
+    answer = raw(port, KEPT + PING + b"nonsense\r\n\r\n" + KEPT)
+    assert statuses(answer) == [200, 200, 400]
+
+
+def test_a_client_that_sends_no_more_still_gets_its_answers(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(KEPT * 3 + KEPT[:20])
+        connection.shutdown(socket.SHUT_WR)
+        assert statuses(read_all(connection)) == [200, 200, 200]
+
+
+def test_a_client_that_does_not_read_is_not_read_from(port: int) -> None:
+    """Its answers do not gather in the server's memory without end; nor is one of them lost."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", port))
+    with connection:
+        sent, message = 0, KEPT * 100
+        while select.select([], [connection], [], 0.5)[1] and sent < 200_000_000:
+            sent += connection.send(message, socket.MSG_DONTWAIT)
+        assert sent < 200_000_000, "the server reads on without end"
+        requests, part = divmod(sent, len(KEPT))
+        rest = KEPT[part:] + post(ROW)
+        sender = threading.Thread(target=connection.sendall, args=(rest,))
+        sender.start()
+        answer = read_all(connection)
+        sender.join()
+    assert statuses(answer) == [200] * (requests + 2)
 
 
 @pytest.fixture(scope="module")

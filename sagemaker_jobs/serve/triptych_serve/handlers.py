@@ -75,6 +75,20 @@ class Handlers:
             self.own.keys() & {"input_fn", "predict_fn", "transform_fn"}
         )
 
+    def ping(self) -> Response:
+        """Whether the model still answers: an XGBoost model scores a row of missing values.
+
+        What a model of another kind can score is known to the user's functions only; it is loaded, that is all.
+        """
+        if isinstance(self.model, XGBoostModel):
+            try:
+                scores = self.model.predict(np.full((1, self.model.columns), np.nan, dtype=np.float32))
+            except Exception as error:
+                return _failure(error)
+            if len(scores) != 1:
+                return Response(500, f"the model gives {len(scores)} scores for one row".encode())
+        return Response(200, b"\n", "text/plain")
+
     def answer(self, requests: Sequence[Request]) -> list[Response]:
         """The answers, in order. A failing request never harms its neighbours."""
         if len(requests) == 1 or not self.joins_requests:
@@ -89,8 +103,8 @@ class Handlers:
         if parts:
             try:
                 scores = self.model.predict(np.concatenate([rows for _, rows in parts]))
-            except Exception as error:
-                return [answer or _failure(error) for answer in answers]
+            except Exception:
+                return [answer or self._answer_one(requests[i]) for i, answer in enumerate(answers)]
             start = 0
             for index, rows in parts:
                 part = scores[start : start + len(rows)]

@@ -1,199 +1,204 @@
-"""HTTP/1.1 on bare asyncio: what SageMaker's inference contract needs, and no more in a request's way."""
+"""The server's connections: requests in, answers out in order, one write for what was answered together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import lru_cache
 from http import HTTPStatus
+from typing import Any, cast
 
 from triptych_serve.handlers import Handlers, Request, Response
+from triptych_serve.http_request import Head, Malformed, RequestReader
 
-MAX_HEADER_BYTES = 65_536
 LINGER_SECONDS = 2.0
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-_PING = Response(200, b"\n", "text/plain")
+_MOST_JOINED, _MOST_JOINED_BYTES = 256, 1 << 20
+_MOST_WAITING = 1024
 
 
-class _Malformed(Exception):
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Router:
+class Dispatcher:
     """Collects the requests that arrived in one turn of the event loop and answers them together.
 
-    Sixteen waiting clients so cost one predict call instead of sixteen.
+    Sixteen waiting clients so cost one predict call instead of sixteen. Requests that the user's own functions
+    answer go one by one, each answer on its way before the next is worked out.
     """
 
     def __init__(self, handlers: Handlers, loop: asyncio.AbstractEventLoop, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
         self.connections: set[Connection] = set()
         self._handlers = handlers
+        self._joins = handlers.joins_requests
         self._loop = loop
-        self._waiting: list[tuple[Connection, str, str, Request, bool]] = []
+        self._waiting: deque[tuple[Connection, Head | Malformed, bytes]] = deque()
 
-    @property
-    def idle(self) -> bool:
-        return not self._waiting
-
-    def add(self, connection: Connection, method: str, path: str, request: Request, keep_alive: bool) -> None:
+    def add(self, connection: Connection, head: Head | Malformed, body: bytes) -> None:
+        """Answer the request, or say what is wrong with it, once the event loop has read what else came."""
         if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append((connection, method, path, request, keep_alive))
+            self._loop.call_soon(self._answer)
+        self._waiting.append((connection, head, body))
 
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        predict = [entry for entry in waiting if entry[1] == "POST" and entry[2] == "/invocations"]
-        answers = iter(self._handlers.answer([entry[3] for entry in predict]))
-        for connection, method, path, _, keep_alive in waiting:
-            if path == "/invocations":
-                response = next(answers) if method == "POST" else Response(405, b"use POST")
-            elif path == "/ping":
-                response = _PING
+    def _answer(self) -> None:
+        taken = self._take()
+        to_model = [
+            Request(body, head.content_type, head.accept)
+            for _, head, body in taken
+            if isinstance(head, Head) and head.path == "/invocations" and head.method == "POST"
+        ]
+        answers = iter(self._handlers.answer(to_model) if to_model else ())
+        connections: dict[Connection, None] = {}
+        for connection, head, _ in taken:
+            if isinstance(head, Malformed):
+                connection.add_refusal(head)
+            elif head.path == "/invocations" and head.method == "POST":
+                connection.add_answer(next(answers), head.keep_alive)
             else:
-                response = Response(404, b"there are /ping and /invocations")
-            connection.respond(response, keep_alive)
+                connection.add_answer(self._other(head), head.keep_alive)
+            connections[connection] = None
+        if self._waiting:
+            self._loop.call_soon(self._answer)
+        for connection in connections:
+            connection.send()
+
+    def _take(self) -> list[tuple[Connection, Head | Malformed, bytes]]:
+        """The requests to answer now: as many as may be joined, of a limited size together."""
+        waiting = self._waiting
+        taken = [waiting.popleft()]
+        size = len(taken[0][2])
+        while waiting and self._joins and len(taken) < _MOST_JOINED:
+            size += len(waiting[0][2])
+            if size > _MOST_JOINED_BYTES:
+                break
+            taken.append(waiting.popleft())
+        return taken
+
+    def _other(self, head: Head) -> Response:
+        if head.path == "/ping":
+            return self._handlers.ping() if head.method == "GET" else Response(405, b"use GET")
+        if head.path == "/invocations":
+            return Response(405, b"use POST")
+        return Response(404, b"there are /ping and /invocations")
 
 
 class Connection(asyncio.Protocol):
-    """One client: reads requests (Content-Length or chunked), hands them on, writes the answers."""
+    """One client."""
 
-    def __init__(self, router: Router) -> None:
-        self._router = router
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-        self._continued = False
-        self._refused = False
-        self._pending: deque[None] = deque()
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._reader = RequestReader(dispatcher.max_body_bytes)
+        self._transport: Any = None
+        self._waiting = 0
+        self._answers: list[bytes] = []
+        self._deaf = False
+        self._lingers = False
+        self._continued: Head | None = None
+        self._paused = self._client_is_slow = False
 
     @property
     def busy(self) -> bool:
-        return bool(self._pending) or bool(self._buffer)
+        """Whether a request is under way."""
+        return bool(self._waiting or self._reader.in_request)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._router.connections.add(self)
+        self._transport = cast(asyncio.Transport, transport)
+        self._dispatcher.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._router.connections.discard(self)
+        self._dispatcher.connections.discard(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: take no more requests from it until it does."""
+        self._client_is_slow = True
+        self._balance()
+
+    def resume_writing(self) -> None:
+        self._client_is_slow = False
+        self._balance()
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._deaf:
             return
-        self._buffer += data
         try:
-            while self._buffer and self._take_request():
-                pass
-        except _Malformed as error:
-            self._refuse(error)
+            for head, body in self._reader.feed(data):
+                self._waiting += 1
+                self._continued = None
+                self._dispatcher.add(self, head, body)
+                if not head.keep_alive:
+                    self._deaf = True
+                    return
+            head = self._reader.awaits_body_of
+            if head is not None and head.expects_continue and head is not self._continued:
+                self._continued = head
+                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        except Malformed as error:
+            self._deaf = True
+            self._waiting += 1
+            self._dispatcher.add(self, error, b"")
+        self._balance()
 
-    def respond(self, response: Response, keep_alive: bool, close: bool | None = None) -> None:
-        """Send an answer; the connection is closed after it unless kept alive, or ``close`` says otherwise."""
-        self._pending.popleft()
-        if self._transport is None or self._transport.is_closing():
-            return
-        reason = _REASONS.get(response.status, "Unknown")
-        head = (
-            f"HTTP/1.1 {response.status} {reason}\r\nContent-Type: {response.content_type}\r\n"
-            "Content-Length: "
-            f"{len(response.body)}\r\n{'' if keep_alive else 'Connection: close' + chr(13) + chr(10)}\r\n"
-        )
-        self._transport.write(head.encode("latin-1", "replace") + response.body)
-        if not keep_alive if close is None else close:
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still wait for answers."""
+        self._deaf = True
+        return self._waiting > 0
+
+    def add_answer(self, response: Response, keep_alive: bool) -> None:
+        """The next answer; ``send`` sends it."""
+        self._waiting -= 1
+        self._answers.append(_start_line(response.status, response.content_type, keep_alive))
+        self._answers.append(b"%d\r\n\r\n" % len(response.body))
+        self._answers.append(response.body)
+
+    def add_refusal(self, error: Malformed) -> None:
+        """The answer to what is no request; the connection ends with it."""
+        self.add_answer(Response(error.status, str(error).encode()), keep_alive=False)
+        self._lingers = True
+
+    def send(self) -> None:
+        """Send the answers that have gathered."""
+        data = b"".join(self._answers)
+        self._answers.clear()
+        self._write(data)
+        if self._lingers:
+            self._hang_up()
+        elif self._deaf and not self._waiting:
+            self.close()
+        elif self._paused:
+            self._balance()
+
+    def close(self) -> None:
+        """Close, once all answers are sent."""
+        if self._transport is not None:
             self._transport.close()
 
-    def _refuse(self, error: _Malformed) -> None:
-        """Answer, and drop what is still being sent: closing over unread bytes would reset the connection, and the
-        client might never see the answer."""
-        self._buffer.clear()
-        self._refused = True
-        self._pending.append(None)
-        self.respond(Response(error.status, str(error).encode()), keep_alive=False, close=False)
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _hang_up(self) -> None:
+        """Drop what is still being sent: closing over unread bytes would reset the connection, and the client
+        might never see the answer."""
         if self._transport is not None and self._transport.can_write_eof():
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self.close)
 
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def _take_request(self) -> bool:
-        """Hand one complete request on; False when more bytes must come first."""
-        end = self._buffer.find(b"\r\n\r\n")
-        if end < 0:
-            if len(self._buffer) > MAX_HEADER_BYTES:
-                raise _Malformed("the request's headers are too long", 431)
-            return False
-        lines = self._buffer[:end].decode("latin-1").split("\r\n")
-        method, path, keep_alive = _request_line(lines[0])
-        headers: dict[str, str] = {}
-        for line in lines[1:]:
-            name, colon, value = line.partition(":")
-            if not colon:
-                raise _Malformed("a request header has no colon")
-            headers[name.lower()] = value.strip()
-        if headers.get("expect", "").lower() == "100-continue" and not self._continued and self._transport:
-            self._continued = True
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        taken = self._body(headers, end + 4)
-        if taken is None:
-            return False
-        body, used = taken
-        del self._buffer[:used]
-        self._continued = False
-        connection = headers.get("connection", "").lower()
-        keep_alive = connection != "close" and (keep_alive or connection == "keep-alive")
-        self._pending.append(None)
-        request = Request(body, headers.get("content-type"), headers.get("accept"))
-        self._router.add(self, method, path, request, keep_alive)
-        return True
-
-    def _body(self, headers: dict[str, str], start: int) -> tuple[bytes, int] | None:
-        """The body and where it ends in the buffer; None while it is incomplete."""
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            return self._chunks(start)
-        try:
-            length = int(headers.get("content-length", "0"))
-        except ValueError as error:
-            raise _Malformed("Content-Length is not a number") from error
-        if length < 0:
-            raise _Malformed("Content-Length is negative")
-        if length > self._router.max_body_bytes:
-            raise _Malformed(
-                f"the body has {length} bytes, more than the {self._router.max_body_bytes} allowed", 413
-            )
-        if len(self._buffer) < start + length:
-            return None
-        return bytes(self._buffer[start : start + length]), start + length
-
-    def _chunks(self, start: int) -> tuple[bytes, int] | None:
-        body = bytearray()
-        while True:
-            line_end = self._buffer.find(b"\r\n", start)
-            if line_end < 0:
-                return None
-            try:
-                size = int(self._buffer[start:line_end].split(b";", 1)[0], 16)
-            except ValueError as error:
-                raise _Malformed("a chunk's size is not hexadecimal") from error
-            if len(body) + size > self._router.max_body_bytes:
-                raise _Malformed(
-                    f"the body has more than the {self._router.max_body_bytes} bytes allowed", 413
-                )
-            data = line_end + 2
-            if len(self._buffer) < data + size + 2:
-                return None
-            if size == 0:
-                return bytes(body), data + 2
-            body += self._buffer[data : data + size]
-            start = data + size + 2
+    def _balance(self) -> None:
+        """Read on, or stop reading while too much of this client's waits."""
+        pause = not self._deaf and (self._client_is_slow or self._waiting >= _MOST_WAITING)
+        if pause == self._paused or self._transport is None or self._transport.is_closing():
+            return
+        self._paused = pause
+        if pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
 
-def _request_line(line: str) -> tuple[str, str, bool]:
-    parts = line.split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
-        raise _Malformed("this is not an HTTP/1.1 request")
-    return parts[0], parts[1].split("?", 1)[0], parts[2] != "HTTP/1.0"
+@lru_cache(maxsize=256)
+def _start_line(status: int, content_type: str, keep_alive: bool) -> bytes:
+    """An answer's head up to the number of its Content-Length."""
+    close = "" if keep_alive else "Connection: close\r\n"
+    kind = content_type.replace("\r", " ").replace("\n", " ")
+    reason = _REASONS.get(status, "Unknown")
+    head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\n{close}Content-Length: "
+    return head.encode("latin-1", "replace")

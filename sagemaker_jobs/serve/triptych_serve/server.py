@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import socket
@@ -10,15 +12,18 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from triptych_serve.handlers import Handlers, ModelUnusable, load_handlers
-from triptych_serve.protocol import Connection, Router
+from triptych_serve.protocol import Connection, Dispatcher
+from triptych_serve.supervisor import Heartbeat, Supervisor
 
 CHANNEL_VARIABLE = "TRIPTYCH_CHANNEL_FD"
 _DRAIN_SECONDS = 30.0
+_BEAT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class ServeSettings:
     program: str | None
     port: int
     workers: int
+    hang_seconds: float
     max_body_bytes: int
     listening: int | None
 
@@ -43,6 +49,7 @@ def read_settings(environment: Mapping[str, str]) -> ServeSettings:
         program=environment.get("SAGEMAKER_PROGRAM") or None,
         port=int(environment.get("SAGEMAKER_BIND_TO_PORT") or 8080),
         workers=int(environment.get("SAGEMAKER_MODEL_SERVER_WORKERS") or os.cpu_count() or 1),
+        hang_seconds=float(environment.get("SAGEMAKER_MODEL_SERVER_TIMEOUT") or 60),
         max_body_bytes=int(environment.get("MAX_CONTENT_LENGTH") or 100 * 2**20),
         listening=int(fd) if fd else None,
     )
@@ -51,52 +58,15 @@ def read_settings(environment: Mapping[str, str]) -> ServeSettings:
 def main() -> int:
     """Serve; the exit code is 1 when the model cannot be loaded."""
     settings = read_settings(os.environ)
+    # One core a server, as in AWS's containers: the servers of a machine share its cores among themselves.
+    os.environ.setdefault("TRIPTYCH_SERVE_THREADS", "1")
     if settings.listening is not None:
-        return _serve(settings, socket.socket(fileno=settings.listening))
+        return _serve(settings, socket.socket(fileno=settings.listening), None)
     listener = socket.create_server(("0.0.0.0", settings.port), backlog=1024)
-    return _serve_with_workers(settings, listener)
+    return Supervisor(partial(_serve, settings, listener), settings.workers, settings.hang_seconds).run()
 
 
-def _serve_with_workers(settings: ServeSettings, listener: socket.socket) -> int:
-    """Fork the workers, which share the listening socket; a worker that dies is replaced."""
-    children: set[int] = set()
-    stopping = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-        for pid in children:
-            os.kill(pid, signal.SIGTERM)
-
-    def spawn() -> None:
-        pid = os.fork()
-        if pid == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os._exit(_serve(settings, listener))
-        children.add(pid)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    for _ in range(settings.workers):
-        spawn()
-    while children:
-        born = time.monotonic()
-        try:
-            pid, status = os.wait()
-        except InterruptedError:
-            continue
-        children.discard(pid)
-        if not stopping and os.waitstatus_to_exitcode(status) == 1:
-            stop()
-            return 1
-        if not stopping:
-            if time.monotonic() - born < 0.1:
-                time.sleep(1)  # a worker that dies at once must not fill the log
-            spawn()
-    return 0
-
-
-def _serve(settings: ServeSettings, listener: socket.socket) -> int:
+def _serve(settings: ServeSettings, listener: socket.socket, heartbeat: Heartbeat | None) -> int:
     started = time.monotonic()
     try:
         handlers = load_handlers(settings.model_dir, _code_dir(settings.code), settings.program)
@@ -104,8 +74,22 @@ def _serve(settings: ServeSettings, listener: socket.socket) -> int:
         print(f"ModelUnusable: {error}", file=sys.stderr, flush=True)
         return 1
     print(f"model loaded from {settings.model_dir} in {time.monotonic() - started:.3f} s", flush=True)
-    asyncio.run(_run(handlers, listener, settings.max_body_bytes))
+    # What is loaded stays: a full collection over all of it would be a pause of many requests' length.
+    gc.collect()
+    gc.freeze()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(handlers, listener, settings.max_body_bytes, heartbeat))
     return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop, about twice as quick, where it is installed."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def _code_dir(code: str | None) -> Path | None:
@@ -124,18 +108,33 @@ def _code_dir(code: str | None) -> Path | None:
     return path if path.is_dir() else None
 
 
-async def _run(handlers: Handlers, listener: socket.socket, max_body_bytes: int) -> None:
+async def _run(
+    handlers: Handlers, listener: socket.socket, max_body_bytes: int, heartbeat: Heartbeat | None
+) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    router = Router(handlers, loop, max_body_bytes)
+    dispatcher = Dispatcher(handlers, loop, max_body_bytes)
     listener.setblocking(False)
-    server = await loop.create_server(lambda: Connection(router), sock=listener, backlog=1024)
+    listen = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+    server = await listen(lambda: Connection(dispatcher), sock=listener, backlog=1024)
+    beats = loop.create_task(_beat(heartbeat)) if heartbeat is not None else None
     await stop.wait()
     server.close()
     deadline = loop.time() + _DRAIN_SECONDS
-    while any(connection.busy for connection in router.connections) and loop.time() < deadline:
+    while any(connection.busy for connection in dispatcher.connections) and loop.time() < deadline:
         await asyncio.sleep(0.01)
-    for connection in list(router.connections):
+    for connection in list(dispatcher.connections):
         connection.close()
+    if beats is not None:
+        beats.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beats
+
+
+async def _beat(heartbeat: Heartbeat) -> None:
+    """Beats as long as the event loop goes round; a model that never answers stops it."""
+    while True:
+        heartbeat.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
