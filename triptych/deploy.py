@@ -208,7 +208,24 @@ def _from_contract(project: Path, target: Target) -> dict[str, str]:
         contract = load_contract(project / "usecases" / target.use_case / "contract.yaml")
     except ContractError as error:
         raise DeployFailed(str(error)) from error
-    return {"EndpointName": contract.deployment.endpoint_name, "PrimaryTable": contract.primary_table}
+    deployment = contract.deployment
+    found = {
+        "PrimaryTable": contract.primary_table,
+        "EndpointName": deployment.endpoint_name,
+        "VariantName": deployment.variant_name,
+        "MaxErrorRate": f"{deployment.alarms.max_error_rate:g}",
+        "MaxLatencyMicroseconds": f"{deployment.alarms.max_latency_ms * 1000:.0f}",
+    }
+    business = deployment.alarms.business
+    if business is not None:
+        above = business.max is not None
+        found |= {
+            "BusinessNamespace": business.namespace,
+            "BusinessMetric": business.metric,
+            "BusinessComparison": "GreaterThanThreshold" if above else "LessThanThreshold",
+            "BusinessThreshold": f"{business.max if above else business.min:g}",
+        }
+    return found
 
 
 def _commit(project: Path) -> str:

@@ -96,6 +96,35 @@ SAGEMAKER_LOOKUP = RetryPolicy(
 )
 """A lookup whose ``SageMakerException`` means "there is none", and so must not be retried."""
 
+AUTOSCALING = RetryPolicy(
+    error_equals=[
+        "ApplicationAutoScaling.ConcurrentUpdateException",
+        "ApplicationAutoScaling.InternalServiceException",
+        "ApplicationAutoScaling.ApplicationAutoScalingException",
+        "ApplicationAutoScaling.SdkClientException",
+    ],
+    interval_seconds=2,
+    max_attempts=4,
+    backoff_rate=2.0,
+    max_delay_seconds=30,
+    jitter_strategy="FULL",
+)
+"""Throttled, or another change of the same target is under way."""
+
+CLOUDWATCH = RetryPolicy(
+    error_equals=[
+        "CloudWatch.InternalServiceFaultException",
+        "CloudWatch.CloudWatchException",
+        "CloudWatch.SdkClientException",
+    ],
+    interval_seconds=1,
+    max_attempts=3,
+    backoff_rate=2.0,
+    max_delay_seconds=10,
+    jitter_strategy="FULL",
+)
+"""Throttling of looks at alarms."""
+
 NESTED_EXECUTION = RetryPolicy(
     error_equals=[
         "StepFunctions.ExecutionLimitExceededException",

@@ -109,6 +109,19 @@ class DistributedMap(Map):
         return result
 
 
+class InlineMap(Map):
+    """A Map whose iterations are part of the execution; ``iterator`` gets one item as its input."""
+
+    def __init__(self, state_id: str, iterator: State, **kwargs: Any) -> None:
+        super().__init__(state_id, **kwargs)
+        self.attach_iterator(iterator)
+
+    def to_dict(self) -> JsonObject:
+        result: JsonObject = super().to_dict()
+        result["ItemProcessor"] = {"ProcessorConfig": {"Mode": "INLINE"}, **result.pop("Iterator")}
+        return result
+
+
 def invoke_function(
     state_id: str,
     function: str,

@@ -12,6 +12,8 @@ from typing import Any
 
 _LONGEST_CAUSE = 2000
 _LONGEST_SUBJECT = 100  # SNS's limit
+_LONGEST_DESCRIPTION = 1024  # of an approval in the model registry
+ROLLED_BACK = "DeploymentRolledBack"
 _REASONS = ("FailureReason", "ErrorMessage", "errorMessage", "Cause", "ExitMessage")
 _NAMES = (
     ("TrainingJobName", "training job"),
@@ -27,10 +29,16 @@ _ADVICE = {
 
 
 def explain(event: Mapping[str, Any]) -> dict[str, Any]:
-    """``{error, cause, subject, message, redrive_count}`` for a ``failure`` or a ``rejection``."""
+    """``{error, cause, subject, message, description, redrive_count}`` of a failure, a rejection or a rollback.
+
+    ``description`` is one line that fits the model registry.
+    """
     if "rejection" in event:
         error, cause, headline = _rejection(event["rejection"])
         closing = "What is in use stays in use."
+    elif "rollback" in event:
+        error, cause, headline = _rollback(event["rollback"])
+        closing = f"Model package {event['rollback']['model_package_arn']} is marked Rejected."
     else:
         error, cause, headline = _failure(event)
         closing = "Redrive the execution to go on where it failed."
@@ -39,6 +47,7 @@ def explain(event: Mapping[str, Any]) -> dict[str, Any]:
         "cause": cause,
         "subject": _ascii(f"{event['machine']}: {headline} ({event['execution_name']})"),
         "message": f"{cause}\n\nExecution: {event['execution_id']}\n{closing}\n",
+        "description": " ".join(cause.split())[:_LONGEST_DESCRIPTION],
         "redrive_count": event.get("redrive_count", 0),
     }
 
@@ -91,6 +100,42 @@ def _rejection(rejection: Mapping[str, Any]) -> tuple[str, str, str]:
     text = "; ".join(sentences) or "no reason was given"
     subject = rejection["subject"]
     return rejection["error"], f"The {subject} did not pass: {text}"[:_LONGEST_CAUSE], f"{subject} rejected"
+
+
+def _rollback(rollback: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What took the deployment back: the failure, and what the alarms did meanwhile.
+
+    ``alarms`` are DescribeAlarms', ``alarm_history`` is a list of DescribeAlarmHistory's answers: an alarm may be
+    quiet again by the time that it is looked at.
+    """
+    endpoint = rollback["endpoint_name"]
+    raised = {
+        alarm["AlarmName"]: alarm.get("StateReason")
+        for alarm in rollback.get("alarms") or []
+        if alarm.get("StateValue") == "ALARM"
+    }
+    for page in rollback.get("alarm_history") or []:
+        for item in page.get("AlarmHistoryItems") or []:
+            state = _new_state(item.get("HistoryData"))
+            if state.get("stateValue") == "ALARM":
+                raised.setdefault(item["AlarmName"], state.get("stateReason"))
+    sentences = [reason(rollback["failure"].get("Cause") or "no cause was given")]
+    sentences += [f"alarm {name}: {why or 'ALARM'}" for name, why in raised.items()]
+    headline = f"{endpoint} was rolled back"
+    undo = rollback.get("undo_failure")
+    if undo:
+        sentences.append(f"what served before could not be put back: {reason(undo.get('Cause') or undo)}")
+        headline = f"{endpoint} could not be rolled back"
+    return ROLLED_BACK, "; ".join(sentences)[:_LONGEST_CAUSE], headline
+
+
+def _new_state(history_data: Any) -> Mapping[str, Any]:
+    """The state that an alarm went into, from a history item's JSON."""
+    try:
+        state = json.loads(history_data or "{}").get("newState") or {}
+    except (TypeError, ValueError, AttributeError):
+        return {}
+    return state if isinstance(state, Mapping) else {}
 
 
 def _sentence(finding: Any) -> str:

@@ -1,4 +1,4 @@
-"""Explain a failure or a rejection to the operators: which state, what happened, what to do."""
+"""Explain a failure, a rejection or a rollback to the operators: which state, what happened, what to do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from explanation import explain
 
 logger = Logger()
 metrics = Metrics()
+_KINDS = {"rejection": "Rejections", "rollback": "Rollbacks"}
 
 
 @metrics.log_metrics
@@ -17,6 +18,7 @@ metrics = Metrics()
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     answer = explain(event)
     metrics.add_dimension("machine", event["machine"])
-    metrics.add_metric("Rejections" if "rejection" in event else "Failures", MetricUnit.Count, 1)
+    kind = next((name for key, name in _KINDS.items() if key in event), "Failures")
+    metrics.add_metric(kind, MetricUnit.Count, 1)
     logger.error(answer["cause"], error=answer["error"], execution=event["execution_id"])
     return answer

@@ -19,7 +19,7 @@ MACHINES = {
     "Deployment": "deployment",
     "Pipeline": "pipeline",
 }
-FUNCTION_STACKS = ("functions_data_engineering", "functions_model")
+FUNCTION_STACKS = ("functions_data_engineering", "functions_model", "functions_deployment")
 ROLES = [
     pytest.param(name, logical, role, id=f"{name}: {logical}")
     for name in NAMES
@@ -40,6 +40,9 @@ UNSCOPED = {
     "logs:DescribeResourcePolicies",
     "logs:DescribeLogGroups",
     "cloudwatch:PutMetricData",
+    "cloudwatch:GetMetricData",
+    "application-autoscaling:DescribeScalableTargets",
+    "application-autoscaling:DescribeScalingPolicies",
     "ecr:GetAuthorizationToken",
     "sagemaker:ListModelPackages",
     "sagemaker:ListTags",
@@ -119,7 +122,7 @@ def test_a_machines_role_allows_what_its_definition_does(machine: str) -> None:
 def _actions(resource: str) -> set[str]:
     plain = re.sub(r"\.(sync|waitForTaskToken)(:2)?$", "", resource).removeprefix("aws-sdk:")
     service, action = plain.split(":")
-    service = {"sfn": "states"}.get(service, service)
+    service = {"sfn": "states", "applicationautoscaling": "application-autoscaling"}.get(service, service)
     action = {"lambda:invoke": "InvokeFunction"}.get(plain, action[0].upper() + action[1:])
     extra = SYNC.get(plain, set()) if ".sync" in resource else set()
     return {f"{service}:{action}"} | extra

@@ -25,7 +25,13 @@ ALL_TASKS = [
 ENDS = {"Data engineering failed", "Model failed", "Deployment failed", "Pipeline failed"}
 """they raise what the failure path caught: a Catch there would be a circle"""
 
-SERVICES = {"aws-sdk:sagemaker": "sagemaker", "aws-sdk:sfn": "stepfunctions", "states": "stepfunctions"}
+SERVICES = {
+    "aws-sdk:sagemaker": "sagemaker",
+    "aws-sdk:sfn": "stepfunctions",
+    "aws-sdk:cloudwatch": "cloudwatch",
+    "aws-sdk:applicationautoscaling": "application-autoscaling",
+    "states": "stepfunctions",
+}
 
 
 @pytest.mark.slow

@@ -16,6 +16,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from triptych.core import deployment as deployment_section
+from triptych.core.deployment import Deployment
+
 ColumnType = Literal["string", "integer", "number", "timestamp"]
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -229,35 +232,6 @@ class Gates:
 
 
 @dataclass(frozen=True)
-class DataCapture:
-    """Which share of the endpoint's requests is captured, in percent."""
-
-    enabled: bool = True
-    sampling_percentage: int = 100
-
-
-@dataclass(frozen=True)
-class EndpointTest:
-    """What is checked of a new endpoint: rows sent, latency, agreement with the batch output."""
-
-    rows: int = 20
-    max_latency_ms: float = 500.0
-    parity_tolerance: float = 1e-5
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """The endpoint that serves the model."""
-
-    endpoint_name: str
-    instance_type: str
-    variant_name: str = "AllTraffic"
-    instance_count: int = 1
-    data_capture: DataCapture = field(default_factory=DataCapture)
-    test: EndpointTest = field(default_factory=EndpointTest)
-
-
-@dataclass(frozen=True)
 class Contract:
     """A whole use case; ``document`` is the plain JSON form it was built from."""
 
@@ -356,6 +330,8 @@ def _schema_problems(document: Any) -> list[Problem]:
             )
         elif error.validator == "anyOf":
             problems.append((path, "needs 'min' or 'max'"))
+        elif error.validator == "oneOf":
+            problems.append((path, "needs either 'min' or 'max'"))
         else:
             problems.append((path, error.message))
     # `required` reports once for each missing name, each time listing all.
@@ -414,6 +390,8 @@ def _own_problems(document: dict[str, Any]) -> list[Problem]:
             problems.append((("label", "leakage"), f"must list {label['column']!r}, the label's own column"))
         for name in document["drift"].get("columns", {}):
             need(columns, name, ("drift", "columns", name), "a column of the primary table")
+    section = deployment_section.build(document["deployment"])
+    problems += [(("deployment", *path), message) for path, message in deployment_section.problems(section)]
     return problems + _split_problems(document["splits"])
 
 
@@ -541,9 +519,6 @@ def _build(document: dict[str, Any]) -> Contract:
     model["hyperparameters"] = {
         name: _hyperparameter(value) for name, value in model["hyperparameters"].items()
     }
-    deployment = dict(document["deployment"])
-    deployment["data_capture"] = DataCapture(**deployment.get("data_capture", {}))
-    deployment["test"] = EndpointTest(**deployment.get("test", {}))
     return Contract(
         use_case=document["use_case"],
         description=document.get("description", ""),
@@ -564,6 +539,6 @@ def _build(document: dict[str, Any]) -> Contract:
         drift=Drift(document["drift"]["psi"], document["drift"].get("columns", {})),
         model=Model(**model),
         gates=_gates(document["gates"]),
-        deployment=Deployment(**deployment),
+        deployment=deployment_section.build(document["deployment"]),
         document=document,
     )

@@ -1,25 +1,30 @@
-"""The deployment state machine: from an approved model package to an endpoint that answers as it should."""
+"""The deployment state machine: from an approved model package to an endpoint that answers as it should.
+
+The pieces are put together from the end: each gets the states that it leads to.
+"""
 
 from __future__ import annotations
 
-from stepfunctions.steps.choice_rule import ChoiceRule
-from stepfunctions.steps.states import Catch, Chain, Choice, Pass, State, Succeed
+from stepfunctions.steps.states import Chain, State
 
 from workflows import retries
-from workflows.deployment import endpoint
-from workflows.failure import failure_path, notify, resumable
+from workflows.deployment import rollback, verdicts
+from workflows.deployment.completion import complete
+from workflows.deployment.production import take_over
+from workflows.deployment.staging import stage
+from workflows.failure import failure_path, resumable
 from workflows.steps import (
     JsonObject,
     ServiceTask,
     attempt_name,
     catch_all,
     definition,
-    formatted,
     invoke_function,
     read_request,
 )
 
 MACHINE = "Deployment"
+_TIMEOUT_SECONDS = 7 * 86_400  # an A/B test waits for labels, which may take days
 
 RESOLVED = (
     "name_prefix",
@@ -28,12 +33,22 @@ RESOLVED = (
     "model_uri",
     "environment",
     "endpoint_name",
+    "staging_endpoint_name",
     "variant_name",
     "instance_type",
     "instance_count",
     "capture",
     "poll_seconds",
+    "strategy",
+    "traffic",
+    "alarms",
+    "champion",
+    "trial",
+    "autoscaling",
+    "scaling",
+    "tags",
     "test",
+    "report",
 )
 """What the function ``resolve_deployment`` answers"""
 
@@ -41,6 +56,10 @@ RESOLVED = (
 def build() -> JsonObject:
     """The machine's definition, with ``${Substitutions}`` for what the template knows."""
     failure = failure_path(MACHINE)
+    ending = rollback.ending(MACHINE, failure)
+    undo, put_back = rollback.undo(ending)
+    production = take_over(complete(undo, failure), undo, put_back, failure)
+    staging = stage(production, ending, failure)
     defaults, request = read_request(
         {
             "use_case": "${UseCase}",
@@ -49,45 +68,52 @@ def build() -> JsonObject:
             "model_package_arn": None,
             "batch_uri": None,
             "transform_uri": None,
+            "deployment": {},
         }
     )
-    resolve = invoke_function(
-        "Resolve model package",
+    Chain([defaults, request, _resolve(failure), verdicts.open_record(), _create_model(failure), staging])
+    built = definition(
+        defaults,
+        "Deploys an approved model package by the strategy that was chosen: staging, tests, production under the "
+        "alarms' watch; what does not do well is taken back and rejected",
+        timeout_seconds=_TIMEOUT_SECONDS,
+    )
+    return resumable(
+        built, resume_at=_where_to_go_on(built, (undo.state_id, "Take the staging endpoint down"))
+    )
+
+
+def _where_to_go_on(built: JsonObject, undoing: tuple[str, ...]) -> dict[str, str]:
+    """What a failure took back is done again from the start: the endpoint may serve something else by then."""
+    return {
+        name: verdicts.RESOLVE
+        for name, state in built["States"].items()
+        if any(catcher["Next"] in undoing for catcher in state.get("Catch", []))
+    }
+
+
+def _resolve(failure: State) -> ServiceTask:
+    return invoke_function(
+        verdicts.RESOLVE,
         "ResolveDeploymentFunction",
-        comment="The package asked for, or the latest approved one; refuses any that is not approved",
+        comment="The package asked for, or the latest approved one; refuses any that is not approved, and a second "
+        "deployment at a time",
         payload={
+            "execution_id.$": "$$.Execution.Id",
             "execution_name.$": "$$.Execution.Name",
+            "state_machine_id.$": "$$.StateMachine.Id",
             "model_package_arn.$": "$.request.model_package_arn",
             "batch_uri.$": "$.request.batch_uri",
             "transform_uri.$": "$.request.transform_uri",
+            "deployment.$": "$.request.deployment",
         },
         result={name: name for name in RESOLVED},
         result_path="$.deployment",
         catch=catch_all(failure),
     )
-    after_change = _after_change(failure)
-    Chain(
-        [
-            defaults,
-            request,
-            resolve,
-            _create_model(failure),
-            _create_configuration(failure),
-            endpoint.create_or_update(failure, after_change),
-        ]
-    )
-    return resumable(
-        definition(
-            defaults,
-            "Deploys an approved model package, tests the endpoint, and puts the old one back if it fails",
-            timeout_seconds=14_400,
-        ),
-        # their failure takes the change back, so going on means making the change again
-        resume_at=dict.fromkeys(("Check endpoint", "Test endpoint"), endpoint.LOOK),
-    )
 
 
-def _create_model(failure: State) -> State:
+def _create_model(failure: State) -> ServiceTask:
     return ServiceTask(
         "Create model",
         integration="sagemaker:createModel",
@@ -107,96 +133,3 @@ def _create_model(failure: State) -> State:
         result_path="$.model",
         catch=catch_all(failure),
     )
-
-
-def _create_configuration(failure: State) -> State:
-    return ServiceTask(
-        "Create endpoint configuration",
-        integration="sagemaker:createEndpointConfig",
-        comment="Which model on what machines, and which share of the requests is captured",
-        timeout_seconds=300,
-        retry=retries.SAGEMAKER_CALL,
-        parameters={
-            "EndpointConfigName.$": attempt_name("{}", "$.deployment.name_prefix"),
-            "ProductionVariants": [
-                {
-                    "VariantName.$": "$.deployment.variant_name",
-                    "ModelName.$": "$.model.name",
-                    "InitialInstanceCount.$": "$.deployment.instance_count",
-                    "InstanceType.$": "$.deployment.instance_type",
-                    "InitialVariantWeight": 1,
-                }
-            ],
-            "DataCaptureConfig": {
-                "EnableCapture.$": "$.deployment.capture.enabled",
-                "InitialSamplingPercentage.$": "$.deployment.capture.sampling_percentage",
-                "DestinationS3Uri.$": "$.deployment.capture.uri",
-                "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
-                "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
-            },
-        },
-        result_selector={"name.$": "States.ArrayGetItem(States.StringSplit($.EndpointConfigArn, '/'), 1)"},
-        result_path="$.configuration",
-        catch=catch_all(failure),
-    )
-
-
-def _after_change(failure: State) -> State:
-    """Poll until the endpoint serves the new configuration, test it, and report or go back."""
-    undo = endpoint.undo(failure)
-    report = Pass(
-        "Report the deployment",
-        comment="What serves now, and what the test saw",
-        parameters={
-            "endpoint_name.$": "$.deployment.endpoint_name",
-            "endpoint_configuration.$": "$.configuration.name",
-            "model_name.$": "$.model.name",
-            "model_package_arn.$": "$.deployment.model_package_arn",
-            "test.$": "$.test",
-        },
-    )
-    tell = notify(
-        "Notify success",
-        "Tell the operators",
-        formatted("{} serves a new model", "$.endpoint_name"),
-        formatted(
-            "Endpoint {} serves model package {}. Test: {}",
-            "$.endpoint_name",
-            "$.model_package_arn",
-            "States.JsonToString($.test)",
-        ),
-        # the endpoint serves: a message that could not be sent is no reason to fail
-        catch=[
-            Catch(
-                error_equals=["States.ALL"],
-                result_path=None,
-                next_step=(
-                    done := Succeed("Endpoint in service", comment="The endpoint serves the model package")
-                ),
-            )
-        ],
-    )
-    test = invoke_function(
-        "Test endpoint",
-        "TestEndpointFunction",
-        comment="Rows of the test split: the answers must equal the batch predictions, in time",
-        payload={
-            "endpoint_name.$": "$.deployment.endpoint_name",
-            "test.$": "$.deployment.test",
-        },
-        result={
-            "verdict": "verdict",
-            "reasons": "reasons",
-            "rows": "rows",
-            "latency_ms": "latency_ms",
-            "parity_difference": "parity_difference",
-            "sample": "sample",
-        },
-        result_path="$.test",
-        catch=catch_all(undo),
-    )
-    verdict = Choice("Does the endpoint answer well?", comment="Anything but pass takes the change back")
-    verdict.add_choice(ChoiceRule.StringEquals("$.test.verdict", "pass"), Chain([report, tell, done]))
-    verdict.default_choice(endpoint.test_failed(undo))
-    test.next(verdict)
-    return endpoint.poll_change(undo, test, failure)

@@ -27,6 +27,7 @@ def build() -> JsonObject:
             "force": False,
             "hyperparameters": {},
             "approval": "automatic",
+            "deployment": {},
         }
     )
     report = Pass(
@@ -51,8 +52,9 @@ def build() -> JsonObject:
             "model_package_arn.$": "$.model.output.model_package_arn",
             "batch_uri.$": "$.model.output.batch_uri",
             "transform_uri.$": "$.model.output.transform_uri",
+            "deployment.$": "$.request.deployment",
         },
-        timeout_seconds=14_400,
+        timeout_seconds=7 * 86_400,
         failure=failure,
         then=Chain([report, done]),
     )
@@ -85,7 +87,9 @@ def build() -> JsonObject:
     request.next(data)
     return resumable(
         definition(
-            defaults, "Chains data engineering, model and deployment into one run", timeout_seconds=864_000
+            defaults,
+            "Chains data engineering, model and deployment into one run",
+            timeout_seconds=18 * 86_400,
         )
     )
 
