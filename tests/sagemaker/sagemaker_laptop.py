@@ -16,6 +16,7 @@ import pytest
 
 from triptych.localcloud.bus import JobEnded, ServiceEvent
 from triptych.localcloud.cloud import Cloud, Settings
+from triptych.localcloud.cloudwatch.store import MetricStore
 from triptych.localcloud.home import Home
 from triptych.localcloud.jobs.pool import JobPool
 from triptych.localcloud.logs.store import LogStore
@@ -62,6 +63,7 @@ class Laptop:
         self.cloud.home.create()
         self.cloud.store = ObjectStore(self.cloud.home, self.cloud.bus)
         self.cloud.logs = LogStore(self.cloud.home)
+        self.cloud.metrics = MetricStore(self.cloud.home)
         self.cloud.clients = self.clients = GroupsOnly()
         self.cloud.jobs = JobPool(self.cloud.home)
         self.cloud.jobs.start_servers()

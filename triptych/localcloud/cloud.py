@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,10 +27,17 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 4599
     glue_engine: Literal["duckdb", "spark"] = "duckdb"
+    runtime_port: int = 0
+    """the inference router's, known once it listens"""
 
     @property
     def endpoint_url(self) -> str:
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def runtime_endpoint_url(self) -> str | None:
+        """SageMaker Runtime's own endpoint; None where there is none."""
+        return f"http://{self.host}:{self.runtime_port}" if self.runtime_port else None
 
 
 @dataclass
@@ -49,5 +57,7 @@ class Cloud:
     """CloudWatch's metrics"""
     jobs: JobPool = field(init=False)
     """where every job's process starts"""
+    runtime_listener: socket.socket | None = None
+    """the inference router's socket; None: it takes one of its own"""
     services: dict[str, Any] = field(default_factory=dict)
     """our services by name, for the few that must reach each other (the integrations)"""

@@ -19,7 +19,7 @@ class Home:
 
     ``s3/`` objects as files, ``state/`` one SQLite database a service, ``scratch/`` running jobs' folders,
     ``code/`` unpacked archives by content hash, ``gateway.json`` who serves this home, ``gateway.port`` where
-    it was served last.
+    it was served last, ``router.port`` where its inference router was.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -30,6 +30,7 @@ class Home:
         self.code = self.root / "code"
         self.gateway_file = self.root / "gateway.json"
         self.port_file = self.root / "gateway.port"
+        self.router_port_file = self.root / "router.port"
         self.lock_file = self.root / "gateway.lock"
         self.log_file = self.root / "gateway.log"
 

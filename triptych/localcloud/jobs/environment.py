@@ -11,7 +11,7 @@ from triptych.localcloud.cloud import Settings
 
 def base_environment(settings: Settings) -> dict[str, str]:
     """Variables for a process of the local cloud; boto3 and the AWS CLI in it talk to the gateway only."""
-    return {
+    environment = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "HOME": os.environ.get("HOME", "/tmp"),
         "LANG": "C.UTF-8",
@@ -26,3 +26,6 @@ def base_environment(settings: Settings) -> dict[str, str]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }
+    if settings.runtime_endpoint_url:
+        environment["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = settings.runtime_endpoint_url
+    return environment

@@ -1,13 +1,11 @@
-"""Data capture: an endpoint's requests and answers as SageMaker's JSON Lines, off the request's path."""
+"""Data capture: an endpoint's requests and answers as SageMaker's JSON Lines."""
 
 from __future__ import annotations
 
 import base64
 import json
-import logging
-import random
-import threading
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,16 +13,15 @@ from uuid import uuid4
 
 from triptych.localcloud.s3.store import ObjectStore, split_uri
 
-_log = logging.getLogger(__name__)
-
-_FLUSH_AT = 5000
-
 
 @dataclass(frozen=True)
 class Invocation:
-    """One answered request, as data capture and metrics see it. Latencies in seconds."""
+    """One answered request that was captured. Latencies in seconds; texts are empty where the client sent none.
 
-    endpoint: str
+    The copy that a shadow variant got has the event id of the request itself.
+    """
+
+    event_id: str
     variant: str
     status: int
     content_type: str
@@ -34,69 +31,28 @@ class Invocation:
     at: datetime
     model_seconds: float
     overhead_seconds: float
-    inference_id: str | None = None
-    custom_attributes: str | None = None
+    inference_id: str = ""
+    custom_attributes: str = ""
 
 
 class DataCapture:
-    """Samples an endpoint's invocations and writes them every ``flush_seconds``, and when it is closed."""
+    """Where and how an endpoint's captured requests are written; which ones are is the router's to choose."""
 
-    def __init__(
-        self, store: ObjectStore, endpoint: str, config: dict[str, Any], flush_seconds: float = 1.0
-    ) -> None:
+    def __init__(self, store: ObjectStore, endpoint: str, config: dict[str, Any]) -> None:
         self._store = store
         self._endpoint = endpoint
-        self._share = float(config["InitialSamplingPercentage"]) / 100
+        self.share = float(config["InitialSamplingPercentage"]) / 100
         self._bucket, prefix = split_uri(config["DestinationS3Uri"])
         self._prefix = prefix.rstrip("/")
         modes = {option["CaptureMode"] for option in config.get("CaptureOptions") or []}
-        self._input = bool(modes & {"Input", "InputAndOutput"})
-        self._output = bool(modes & {"Output", "InputAndOutput"})
+        self.captures_input = bool(modes & {"Input", "InputAndOutput"})
+        self.captures_output = bool(modes & {"Output", "InputAndOutput"})
         header = config.get("CaptureContentTypeHeader") or {}
         self._csv = set(header.get("CsvContentTypes") or ["text/csv"])
         self._json = set(header.get("JsonContentTypes") or ["application/json"])
-        self._flush_seconds = flush_seconds
-        self._waiting: list[Invocation] = []
-        self._changed = threading.Condition()
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name=f"capture of {endpoint}", daemon=True)
-        self._thread.start()
 
-    def observe(self, invocation: Invocation) -> None:
-        """Keep the invocation if it is sampled; a few microseconds."""
-        if not 200 <= invocation.status < 300 or random.random() >= self._share:
-            return
-        with self._changed:
-            self._waiting.append(invocation)
-            if len(self._waiting) == 1 or len(self._waiting) >= _FLUSH_AT:
-                self._changed.notify()
-
-    def close(self) -> None:
-        """Write what waits and end the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join(timeout=30)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                self._changed.wait_for(
-                    lambda: self._closed or len(self._waiting) >= _FLUSH_AT, self._flush_seconds
-                )
-                waiting, self._waiting = self._waiting, []
-                closed = self._closed
-            try:
-                self._write(waiting)
-            except Exception:
-                _log.exception(
-                    "%d captured invocations of %s could not be written", len(waiting), self._endpoint
-                )
-            if closed:
-                return
-
-    def _write(self, invocations: list[Invocation]) -> None:
+    def write(self, invocations: Iterable[Invocation]) -> None:
+        """Write these requests, one object a variant and hour."""
         files: dict[tuple[str, str], list[Invocation]] = defaultdict(list)
         for invocation in invocations:
             files[invocation.variant, f"{invocation.at:%Y/%m/%d/%H}"].append(invocation)
@@ -108,11 +64,11 @@ class DataCapture:
 
     def _record(self, item: Invocation) -> dict[str, Any]:
         data: dict[str, Any] = {}
-        if self._input:
+        if self.captures_input:
             data["endpointInput"] = self._part("INPUT", item.content_type, item.request)
-        if self._output:
+        if self.captures_output:
             data["endpointOutput"] = self._part("OUTPUT", item.response_type, item.response)
-        metadata: dict[str, Any] = {"eventId": str(uuid4())}
+        metadata: dict[str, Any] = {"eventId": item.event_id}
         if item.custom_attributes:
             metadata["customAttributes"] = [item.custom_attributes]
         if item.inference_id:

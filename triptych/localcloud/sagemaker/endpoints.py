@@ -11,7 +11,6 @@ from typing import Any
 from uuid import uuid4
 
 from triptych.localcloud.cloud import Cloud
-from triptych.localcloud.sagemaker.capture import Invocation
 from triptych.localcloud.sagemaker.deployment_alarms import RollbackAlarms
 from triptych.localcloud.sagemaker.deployment_plan import plan_deployment
 from triptych.localcloud.sagemaker.deployment_run import DRAIN_SECONDS, DeploymentRun, Outcome
@@ -32,6 +31,7 @@ from triptych.localcloud.sagemaker.live import LiveEndpoint, Share
 from triptych.localcloud.sagemaker.models import Models
 from triptych.localcloud.sagemaker.records import Record, Records, now, public
 from triptych.localcloud.sagemaker.support import Arns
+from triptych.localcloud.sagemaker.traffic import Traffic
 from triptych.localcloud.service import Params, ServiceError
 
 _log = logging.getLogger(__name__)
@@ -45,26 +45,23 @@ _LOST = (
 
 
 class Endpoints:
-    """CreateEndpoint and its family. ``observers`` hear of every invocation (metrics can be one).
+    """CreateEndpoint and its family.
 
     What was acknowledged is gone on with after a restart: an update begins anew, once; new weights and capacities
     are taken over.
     """
 
-    def __init__(
-        self, cloud: Cloud, records: Records, models: Models, *, capture_flush_seconds: float = 1.0
-    ) -> None:
+    def __init__(self, cloud: Cloud, records: Records, models: Models, traffic: Traffic) -> None:
         self._cloud = cloud
         self._models = models
         self._arns = Arns(cloud)
         self._states = EndpointStates(cloud, records)
         self._alarms = RollbackAlarms(cloud)
-        self._flush_seconds = capture_flush_seconds
+        self._traffic = traffic
         self._live: dict[str, LiveEndpoint] = {}
         self._runs: dict[str, DeploymentRun] = {}
         self._closing = False
         self._lives_lock = threading.Lock()
-        self.observers: list[Callable[[Invocation], None]] = []
 
     # The API
 
@@ -178,11 +175,6 @@ class Endpoints:
             self._in_background(self._take_down, name)
         return {}
 
-    # What the runtime asks
-
-    def live(self, name: str) -> LiveEndpoint | None:
-        return self._live.get(name)
-
     # Life of the process
 
     def start(self) -> None:
@@ -235,17 +227,18 @@ class Endpoints:
         except Exception as error:
             self._states.fail(record, f"InternalServerError: {type(error).__name__}: {error}")
             raise
-        live = self._open(name)
-        live.route([Share(fleet, 1.0)], serving.get("capture"))
+        live = None
         with self._lives_lock:
-            ours = not self._closing and self._states.is_same(record)
-            if ours:
-                self._live[name] = live
-                ours = self._states.serve(record, serving) is not None
-                if not ours:
-                    del self._live[name]
-        if not ours:
+            if not self._closing and self._states.is_same(record):
+                live = self._live[name] = self._open(name)
+                live.route([Share(fleet, 1.0)], serving.get("capture"))
+                if self._states.serve(record, serving) is not None:
+                    return
+                del self._live[name]
+        if live is not None:
             self._end(live)
+        else:
+            fleet.stop()
 
     def _restore(self, name: str, live: LiveEndpoint) -> None:
         """Bring the last configuration that counted back, whole, and go on with a change that was under way."""
@@ -378,7 +371,7 @@ class Endpoints:
                 del self._live[live.name]
 
     def _open(self, name: str) -> LiveEndpoint:
-        return LiveEndpoint(self._cloud, name, self._flush_seconds)
+        return LiveEndpoint(self._traffic, name)
 
     def _start_fleet(self, name: str, serving: Serving) -> Fleet:
         fleet = Fleet(self._cloud, name, plans(serving))

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import random
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from triptych.localcloud.cloud import Cloud
 from triptych.localcloud.jobs.spec import JobExit, JobSpec, ScriptEntry
 from triptych.localcloud.sagemaker import containers
 from triptych.localcloud.sagemaker.layout import base_environment
-from triptych.localcloud.sagemaker.model_client import (
-    ModelClient,
-    ModelResponse,
-    ServerGone,
-    ServerSlow,
-)
+from triptych.localcloud.sagemaker.model_client import ModelClient, ServerGone, ServerSlow
 from triptych.localcloud.sagemaker.process import JobLog
 from triptych.localcloud.sagemaker.support import instance_memory_bytes
 
@@ -35,16 +29,23 @@ _STARTUP_SECONDS = 600.0
 _STOP_GRACE_SECONDS = 30.0
 _LONGEST_SOCKET_PATH = 100
 _QUICK_DEATH_SECONDS = 5.0
-_QUICK_DEATHS = 3
-_RETRY_SECONDS = 30.0
+_PAUSES_SECONDS = (0.0, 0.0, 0.0, 1.0, 5.0, 30.0)
+"""how long a server that keeps dying, or does not come up, is left alone before each new start"""
+_LEAVE_SECONDS = 60.0
 
 
 class FleetFailed(Exception):
     """A variant's servers did not come up; the text is the endpoint's FailureReason."""
 
 
-class NoServer(Exception):
-    """No server of the variant runs at the moment."""
+class Watcher(Protocol):
+    """Who routes requests to a fleet, and so must know its servers."""
+
+    def fleet_changed(self) -> None:
+        """Servers came or went by themselves, or weights are others."""
+
+    def servers_leave(self, sockets: Sequence[str], timeout_seconds: float) -> None:
+        """Return once none of these servers, which the fleet holds no longer, has a request."""
 
 
 @dataclass(frozen=True)
@@ -73,34 +74,44 @@ class VariantPlan:
 
 
 class Server:
-    """One model server process and the connections to it."""
+    """One model server process; each start of it listens on a socket of its own."""
 
-    def __init__(self, cloud: Cloud, endpoint: str, plan: VariantPlan, sockets: Path) -> None:
+    def __init__(
+        self, cloud: Cloud, endpoint: str, plan: VariantPlan, sockets: Path, on_change: Callable[[], None]
+    ) -> None:
         self._cloud = cloud
         self._plan = plan
-        identity = uuid4().hex[:12]
-        self.stream = f"{plan.name}/i-{identity}"
+        self._identity = uuid4().hex[:12]
+        self.stream = f"{plan.name}/i-{self._identity}"
         self._log = JobLog(cloud.logs, f"{LOG_GROUP_PREFIX}{endpoint}", self.stream)
         self._endpoint = endpoint
-        self._path = _socket_path(sockets, identity)
-        self._client: ModelClient | None = None
+        self._sockets = sockets
+        self._on_change = on_change
+        self._launches = 0
+        self._path: Path | None = None
         self._process: Any = None
         self._stopping = False
         self._exited = threading.Event()
+        self._stopped = threading.Event()
         self._deaths = 0
         self.ready = threading.Event()
-        self.in_flight = 0
+
+    @property
+    def socket(self) -> str:
+        """The path of the socket that the process of now listens on."""
+        return str(self._path)
 
     def launch(self) -> None:
         """Start the process. It listens from the first moment: requests wait until the model is loaded."""
-        self._exited.clear()
-        self._path.unlink(missing_ok=True)
+        exited = self._exited = threading.Event()
+        self._launches += 1
+        path = self._path = _socket_path(self._sockets, f"{self._identity}-{self._launches}")
+        path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(self._path))
+        listener.bind(str(path))
         listener.listen(1024)
         settings = self._cloud.settings
-        scratch = self._path.parent
-        environment = base_environment(settings.region, settings.endpoint_url, scratch)
+        environment = base_environment(settings, path.parent)
         environment["TMPDIR"] = tempfile.gettempdir()
         environment["PYTHONPATH"] = str(containers.SERVE)
         spec = JobSpec(
@@ -112,23 +123,28 @@ class Server:
             memory_limit_bytes=self._plan.memory_bytes or instance_memory_bytes(self._plan.instance_type),
             channel=listener,
         )
-        self._client = ModelClient(str(self._path))
         launched = time.monotonic()
-        self._process = self._cloud.jobs.start(
-            spec, None, lambda how: self._on_exit(how, launched), on_lines=self._log
-        )
+
+        def on_exit(how: JobExit) -> None:
+            exited.set()
+            path.unlink(missing_ok=True)
+            self._on_exit(how, launched)
+
+        self._process = self._cloud.jobs.start(spec, None, on_exit, on_lines=self._log)
 
     def await_health(self) -> None:
         """Return once ``/ping`` answers 200; raises FleetFailed when it does not, or the process ends."""
-        assert self._client is not None
+        client = ModelClient(self.socket)
         try:
-            answer = self._client.request("GET", "/ping", {}, b"", self._plan.startup_seconds)
+            answer = client.request("GET", "/ping", {}, b"", self._plan.startup_seconds)
             problem = "" if answer.status == 200 else f"/ping answered {answer.status}"
         except ServerGone as error:
             self._exited.wait(2.0)
             problem = self._log.last_error or str(error)
         except ServerSlow as error:
             problem = str(error)
+        finally:
+            client.close()
         if problem:
             raise FleetFailed(
                 f"The primary container for production variant {self._plan.name} did not pass the "
@@ -137,74 +153,85 @@ class Server:
             )
         self.ready.set()
 
-    def invoke(self, headers: dict[str, str], body: bytes, timeout_seconds: float) -> ModelResponse:
-        """One ``/invocations``; raises ServerGone, ServerSlow."""
-        assert self._client is not None
-        return self._client.request("POST", "/invocations", headers, body, timeout_seconds)
+    def replace(self) -> None:
+        """Kill the process, which does not answer any more; another one takes its place."""
+        self._log(["[local cloud] the model server does not answer; it is killed"])
+        if self._process is not None:
+            self._process.kill()
 
     def stop(self) -> None:
         """End the process once its requests are answered (SIGTERM, then SIGKILL); returns at once."""
         self._stopping = True
+        self._stopped.set()
         self.ready.clear()
-        if self._client is not None:
-            self._client.close()
         if self._process is not None:
             self._process.terminate(_STOP_GRACE_SECONDS)
-        self._path.unlink(missing_ok=True)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     def _on_exit(self, how: JobExit, launched: float) -> None:
-        self._exited.set()
         was_ready = self.ready.is_set()
         self.ready.clear()
         if self._stopping or not was_ready:
             return
-        if self._client is not None:
-            self._client.close()
+        self._on_change()
         lived = time.monotonic() - launched
-        self._deaths = self._deaths + 1 if lived < _QUICK_DEATH_SECONDS else 1
+        self._deaths = self._deaths + 1 if lived < _QUICK_DEATH_SECONDS else 0
         self._log([f"[local cloud] the model server ended ({how.reason}); it is started again"])
-        if self._deaths > _QUICK_DEATHS:
-            time.sleep(_RETRY_SECONDS)
-        try:
-            if not self._stopping:
+        self._revive()
+
+    def _revive(self) -> None:
+        """Start the process until it is healthy, with growing pauses."""
+        while True:
+            pause = _PAUSES_SECONDS[min(self._deaths, len(_PAUSES_SECONDS) - 1)]
+            if self._stopped.wait(pause):
+                return
+            try:
                 self.launch()
                 self.await_health()
-        except Exception as error:
-            self._log([f"[local cloud] the model server does not come back: {error}"])
-        if self._stopping:
-            self.stop()
+            except Exception as error:
+                self._deaths += 1
+                self._log([f"[local cloud] the model server does not come back: {error}"])
+                if self._process is not None:
+                    self._process.kill()
+            if self._stopping:
+                self.stop()  # it was asked for while the process was being started
+            elif not self.ready.is_set():
+                continue
+            self._on_change()
+            return
 
 
 class Variant:
-    """A production variant: its servers and its share of the traffic."""
+    """A variant's servers and its weight."""
 
-    def __init__(self, cloud: Cloud, endpoint: str, plan: VariantPlan, sockets: Path) -> None:
+    def __init__(
+        self, cloud: Cloud, endpoint: str, plan: VariantPlan, sockets: Path, on_change: Callable[[], None]
+    ) -> None:
         self.plan = plan
         self.weight = plan.weight
-        self.servers = [Server(cloud, endpoint, plan, sockets) for _ in range(max(1, plan.instances))]
-        self._turn = itertools.count()
-        self._cloud, self._endpoint, self._sockets = cloud, endpoint, sockets
+        self._make = partial(Server, cloud, endpoint, plan, sockets, on_change)
+        self.servers = [self._make() for _ in range(max(1, plan.instances))]
 
-    def choose(self) -> Server:
-        """The ready server with the fewest requests; waits a little for one that is being replaced."""
+    def entry(self) -> dict[str, Any]:
+        """The variant as the inference router is told of it: only servers that answer."""
         servers = self.servers
-        if len(servers) == 1 and servers[0].ready.is_set():
-            return servers[0]
-        ready = [server for server in servers if server.ready.is_set()]
-        if not ready:
-            if servers[0].ready.wait(_QUICK_DEATH_SECONDS):
-                return servers[0]
-            raise NoServer(f"no model server of variant {self.plan.name} is running")
-        start = next(self._turn) % len(ready)
-        return min(ready[start:] + ready[:start], key=lambda server: server.in_flight)
+        return {
+            "name": self.plan.name,
+            "weight": self.weight,
+            "shadow": self.plan.shadow,
+            "max_concurrency": self.plan.max_concurrency,
+            "instances": len(servers),
+            "servers": [
+                {"path": server.socket, "stream": server.stream}
+                for server in servers
+                if server.ready.is_set()
+            ],
+        }
 
-    def resize(self, instances: int) -> None:
-        """Start or stop servers until there are ``instances``; raises FleetFailed and changes nothing."""
-        servers = list(self.servers)
-        added = [
-            Server(self._cloud, self._endpoint, self.plan, self._sockets)
-            for _ in range(instances - len(servers))
-        ]
+    def grow(self, instances: int) -> None:
+        """Start servers until there are ``instances``; raises FleetFailed and changes nothing."""
+        added = [self._make() for _ in range(instances - len(self.servers))]
         try:
             for server in added:
                 server.launch()
@@ -214,19 +241,40 @@ class Variant:
             for server in added:
                 server.stop()
             raise
-        self.servers = (servers + added)[:instances]
-        for server in servers[instances:]:
-            server.stop()
+        self.servers = self.servers + added
+
+    def shrink(self, instances: int) -> list[Server]:
+        """Keep ``instances`` servers; the others are the caller's to stop."""
+        servers = self.servers
+        self.servers = servers[:instances]
+        return servers[instances:]
 
 
 class Fleet:
-    """All servers of one endpoint configuration. Requests ``enter`` and ``leave`` it."""
+    """All servers of one endpoint configuration."""
 
     def __init__(self, cloud: Cloud, endpoint: str, plans: list[VariantPlan]) -> None:
+        self.identity = uuid4().hex
         sockets = cloud.home.scratch / "sockets"
-        self.variants = {plan.name: Variant(cloud, endpoint, plan, sockets) for plan in plans}
-        self._idle = threading.Condition()
-        self._leases = 0
+        self.variants = {plan.name: Variant(cloud, endpoint, plan, sockets, self._changed) for plan in plans}
+        self._watcher: Watcher | None = None
+        self._resizing = threading.Lock()
+
+    @property
+    def sockets(self) -> list[str]:
+        """Where its servers listen, those that do not answer included."""
+        return [server.socket for variant in self.variants.values() for server in variant.servers]
+
+    def entry(self) -> dict[str, Any]:
+        """The fleet as the inference router is told of it."""
+        return {
+            "id": self.identity,
+            "variants": [variant.entry() for variant in self.variants.values()],
+        }
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Who hears of changes from now on; None: nobody."""
+        self._watcher = watcher
 
     def start(self) -> None:
         """Start every server and wait until all are healthy; raises FleetFailed once all are stopped."""
@@ -240,47 +288,46 @@ class Fleet:
             self.stop()
             raise
 
-    def choose(self) -> Variant:
-        """A variant by the weights."""
-        variants = [variant for variant in self.variants.values() if not variant.plan.shadow]
-        if len(variants) == 1:
-            return variants[0]
-        weights = [variant.weight for variant in variants]
-        if sum(weights) <= 0:
-            raise NoServer("every variant has the weight 0")
-        return random.choices(variants, weights)[0]
-
     def reweigh(self, weights: Mapping[str, float]) -> None:
         """New weights of variants, all at once."""
         for name, weight in weights.items():
             self.variants[name].weight = weight
+        self._changed()
 
     def resize(self, variant: str, instances: int) -> None:
         """Start or stop the variant's servers until there are ``instances``; no request is lost.
 
         Raises FleetFailed, and then nothing has changed.
         """
-        self.variants[variant].resize(instances)
+        with self._resizing:
+            resized = self.variants[variant]
+            if instances >= len(resized.servers):
+                resized.grow(instances)
+                self._changed()
+                return
+            leaving = resized.shrink(instances)
+            if self._watcher is not None:
+                self._watcher.servers_leave([server.socket for server in leaving], _LEAVE_SECONDS)
+            for server in leaving:
+                server.stop()
 
-    def enter(self) -> None:
-        with self._idle:
-            self._leases += 1
-
-    def leave(self) -> None:
-        with self._idle:
-            self._leases -= 1
-            if not self._leases:
-                self._idle.notify_all()
-
-    def await_idle(self, timeout_seconds: float) -> bool:
-        """Wait until no request is under way; False when the time is over."""
-        with self._idle:
-            return self._idle.wait_for(lambda: not self._leases, timeout_seconds)
+    def replace(self, path: str) -> None:
+        """Kill the server that listens there, which does not answer any more; another one takes its place."""
+        for variant in self.variants.values():
+            for server in variant.servers:
+                if server.socket == path:
+                    server.replace()
 
     def stop(self) -> None:
+        """Stop every server; returns at once."""
         for variant in self.variants.values():
             for server in variant.servers:
                 server.stop()
+
+    def _changed(self) -> None:
+        watcher = self._watcher
+        if watcher is not None:
+            watcher.fleet_changed()
 
 
 def _socket_path(folder: Path, identity: str) -> Path:

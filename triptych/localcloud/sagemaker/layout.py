@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from triptych.localcloud.cloud import Settings
 from triptych.localcloud.sagemaker.errors import JobRefused
 
 CONTAINER_ROOT = "/opt/ml"
@@ -72,22 +73,25 @@ class Layout:
             return file.read(limit).decode("utf-8", "replace").strip()
 
 
-def base_environment(region: str, endpoint_url: str, scratch: Path) -> dict[str, str]:
+def base_environment(settings: Settings, scratch: Path) -> dict[str, str]:
     """What every process gets: a PATH with our Python first, and AWS clients that come to this cloud."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {
+    environment = {
         "PATH": path,
         "HOME": os.environ.get("HOME", str(scratch)),
         "LANG": os.environ.get("LANG", "C.UTF-8"),
         "TMPDIR": str(scratch / "tmp"),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "AWS_ENDPOINT_URL": endpoint_url,
-        "AWS_REGION": region,
-        "AWS_DEFAULT_REGION": region,
+        "AWS_ENDPOINT_URL": settings.endpoint_url,
+        "AWS_REGION": settings.region,
+        "AWS_DEFAULT_REGION": settings.region,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
     }
+    if settings.runtime_endpoint_url:
+        environment["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] = settings.runtime_endpoint_url
+    return environment
 
 
 def unpack(archive: Path, folder: Path, what: str) -> None:

@@ -1,4 +1,4 @@
-"""HTTP/1.1 to one model server over its socket, on kept connections."""
+"""HTTP/1.1 to a model server or to the router, on kept connections."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class ModelResponse:
 
 
 class ModelClient:
-    """Connections to the Unix socket at ``path``; may be used from many threads."""
+    """Connections to a Unix socket (a path) or a port (host and number); may be used from many threads."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, address: str | tuple[str, int]) -> None:
+        self._address = address
         self._idle: deque[socket.socket] = deque()
         self._closed = False
 
@@ -48,7 +48,7 @@ class ModelClient:
     ) -> ModelResponse:
         """One exchange; raises ServerGone, ServerSlow. A kept connection that is dead is replaced."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = f"{method} {target} HTTP/1.1\r\nHost: model\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
+        head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
         message = head.encode("latin-1", "replace") + body
         maybe_seen = False
         while True:
@@ -90,10 +90,14 @@ class ModelClient:
             self._idle.pop().close()
 
     def _connect(self, timeout_seconds: float) -> socket.socket:
+        if isinstance(self._address, tuple):
+            connection = socket.create_connection(self._address, timeout_seconds)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(timeout_seconds)
         try:
-            connection.connect(self._path)
+            connection.connect(self._address)
         except OSError:
             connection.close()
             raise

@@ -139,7 +139,7 @@ class ProcessingJobs(JobKind):
         layout.write_json("/opt/ml/config/processingjobconfig.json", _job_config(record))
         layout.write_json("/opt/ml/config/resourceconfig.json", {"current_host": HOST, "hosts": [HOST]})
         settings = self.cloud.settings
-        environment = base_environment(settings.region, settings.endpoint_url, layout.scratch)
+        environment = base_environment(settings, layout.scratch)
         environment = with_environment(environment, record.get("Environment"), layout)
         environment |= {"PROCESSING_JOB_NAME": record["ProcessingJobName"]}
         application = record["AppSpecification"]

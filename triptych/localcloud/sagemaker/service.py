@@ -14,6 +14,7 @@ from triptych.localcloud.sagemaker.process import STOP_GRACE_SECONDS
 from triptych.localcloud.sagemaker.processing import ProcessingJobs
 from triptych.localcloud.sagemaker.records import Records
 from triptych.localcloud.sagemaker.support import Arns
+from triptych.localcloud.sagemaker.traffic import Traffic
 from triptych.localcloud.sagemaker.training import TrainingJobs
 from triptych.localcloud.sagemaker.transform import TransformJobs
 from triptych.localcloud.service import Operation, Params, RequestContext
@@ -33,7 +34,8 @@ class SageMakerService:
     """Jobs, models, endpoints and model packages of one local cloud.
 
     ``memory_limit_bytes`` replaces the limit that a job's instance type sets; ``stop_grace_seconds`` how long
-    a stopped job may go on after SIGTERM; ``capture_flush_seconds`` how long captured data waits in memory.
+    a stopped job may go on after SIGTERM; ``capture_flush_seconds`` how long captured data waits in memory;
+    ``invoke_seconds`` how long a model may take over one request.
     """
 
     service_id = "sagemaker"
@@ -45,15 +47,20 @@ class SageMakerService:
         memory_limit_bytes: int | None = None,
         stop_grace_seconds: float = STOP_GRACE_SECONDS,
         capture_flush_seconds: float = 1.0,
+        invoke_seconds: float = 60.0,
     ) -> None:
         self._cloud = cloud
         self._arns = Arns(cloud)
         self._records = Records(cloud.home)
         self.packages = ModelPackages(cloud, self._records)
         self.models = Models(cloud, self._records, self.packages)
-        self.endpoints = Endpoints(
-            cloud, self._records, self.models, capture_flush_seconds=capture_flush_seconds
+        self.traffic = Traffic(
+            cloud,
+            self._records,
+            capture_flush_seconds=capture_flush_seconds,
+            invoke_seconds=invoke_seconds,
         )
+        self.endpoints = Endpoints(cloud, self._records, self.models, self.traffic)
         limits: dict[str, Any] = {
             "memory_limit_bytes": memory_limit_bytes,
             "stop_grace_seconds": stop_grace_seconds,
@@ -70,12 +77,14 @@ class SageMakerService:
         for jobs in (self.training, self.processing, self.transform):
             jobs.recover()
         self.endpoints.start()
+        self.traffic.start()
 
     def stop(self) -> None:
         """Stop the model servers; jobs end with the pool and are found lost by the next start."""
         for jobs in (self.training, self.processing, self.transform):
             jobs.close()
         self.endpoints.stop()
+        self.traffic.stop()
 
     def _operations(self) -> dict[str, Operation]:
         training, processing, transform = self.training, self.processing, self.transform

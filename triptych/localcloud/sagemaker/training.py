@@ -209,7 +209,7 @@ class TrainingJobs(JobKind):
         if program is not None:
             entry = ScriptEntry(self._script(toolkit, layout, log), tuple(arguments(own)))
         settings = self.cloud.settings
-        environment = base_environment(settings.region, settings.endpoint_url, layout.scratch)
+        environment = base_environment(settings, layout.scratch)
         environment = with_environment(environment, record.get("Environment"), layout)
         environment |= training_environment(layout, record, program)
         return JobSpec(

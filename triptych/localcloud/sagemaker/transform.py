@@ -151,7 +151,7 @@ class TransformJobs(JobKind):
         task_file = layout.scratch / "task.json"
         task_file.write_text(json.dumps(task))
         settings = self.cloud.settings
-        environment = base_environment(settings.region, settings.endpoint_url, layout.scratch)
+        environment = base_environment(settings, layout.scratch)
         environment |= container.serving_environment() | (record.get("Environment") or {})
         environment |= {"SAGEMAKER_BATCH": "true"}
         return JobSpec(
