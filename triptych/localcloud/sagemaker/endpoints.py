@@ -175,6 +175,16 @@ class Endpoints:
             self._in_background(self._take_down, name)
         return {}
 
+    # What asynchronous inference asks
+
+    def live(self, name: str) -> LiveEndpoint | None:
+        """What serves the endpoint; None where nothing does."""
+        return self._live.get(name)
+
+    def all(self) -> Sequence[Record]:
+        """The record of every endpoint."""
+        return self._states.all()
+
     # Life of the process
 
     def start(self) -> None:
