@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triptych.deploy import Target
+    from triptych.localcloud.daemon import Running
 
 
 DEFAULT_USE_CASE = "flights"
@@ -54,6 +55,8 @@ class Place:
     """the options that named this place (``--home`` …): a command that is advised needs them too"""
     region: str = field(default_factory=lambda: os.environ.get("AWS_REGION") or "us-east-1")
     endpoint_url: str | None = None
+    runtime_endpoint_url: str | None = None
+    """SageMaker Runtime's own endpoint, where requests for models go"""
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def use_running_gateway(self) -> None:
@@ -65,7 +68,12 @@ class Place:
         running = daemon.status(self.home)
         if running is None:
             raise CommandFailed(f"no local cloud runs for {self.home}; start it with `triptych up`", 3)
+        self.use(running)
+
+    def use(self, running: Running) -> None:
+        """Point this place at a gateway that runs."""
         self.endpoint_url = running.endpoint_url
+        self.runtime_endpoint_url = running.runtime_endpoint_url
 
     def advise(self, *words: str, use_case: str | None = None) -> str:
         """A command line that works for this place, to be copied: ``triptych resume NAME --home …``."""
@@ -76,8 +84,10 @@ class Place:
         """The environment that points any AWS client here."""
         if self.aws or self.endpoint_url is None:
             return {}
+        runtime = self.runtime_endpoint_url or self.endpoint_url
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": runtime,
             "AWS_ACCESS_KEY_ID": "triptych",
             "AWS_SECRET_ACCESS_KEY": "triptych",
             "AWS_REGION": self.region,
@@ -94,8 +104,9 @@ class Place:
         """A boto3 client of its own, with members of botocore's Config set otherwise."""
         from botocore.config import Config
 
+        own = self.runtime_endpoint_url if service == "sagemaker-runtime" else None
         return self._session.client(
-            service, endpoint_url=self.endpoint_url, config=self._config.merge(Config(**config))
+            service, endpoint_url=own or self.endpoint_url, config=self._config.merge(Config(**config))
         )
 
     @cached_property

@@ -58,7 +58,7 @@ def _start(place: Place, say: Callable[[str], None]) -> None:
         running = daemon.start(place.home, Settings(**given))
     except (daemon.DaemonFailed, HomeUnusable) as error:
         raise CommandFailed(str(error)) from error
-    place.endpoint_url = running.endpoint_url
+    place.use(running)
 
 
 def down(place: Place, arguments: argparse.Namespace) -> int:

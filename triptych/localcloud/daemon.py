@@ -46,10 +46,16 @@ class Running:
     account_id: str
     started_at: float
     """seconds since the epoch"""
+    runtime_port: int
+    """the inference router's: SageMaker Runtime has an endpoint of its own"""
 
     @property
     def endpoint_url(self) -> str:
         return f"http://{self.host}:{self.port}"
+
+    @property
+    def runtime_endpoint_url(self) -> str:
+        return f"http://{self.host}:{self.runtime_port}"
 
 
 def status(home: Path | str) -> Running | None:
@@ -300,6 +306,7 @@ def _serve(place: Home, settings: Settings) -> int:
         region=settings.region,
         account_id=settings.account_id,
         started_at=time.time(),
+        runtime_port=local.cloud.settings.runtime_port,
     )
     _write(place.port_file, str(running.port))
     _write(place.gateway_file, json.dumps(asdict(running)))
