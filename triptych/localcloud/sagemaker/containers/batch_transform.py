@@ -1,176 +1,175 @@
-"""Run a model's handlers over files, as batch transform sends a container its payloads.
+"""Run a model over objects, as batch transform sends a container its payloads.
 
-``batch_transform.py TASK.json``; what the task holds is written by the local cloud's transform module.
+``batch_transform.py TASK.json``, a ``TransformTask``. An object whose answers are whole is in the outputs folder at
+once; at the end there is a ``Report``. The exit code is 1 when an object failed.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from record_filters import join, parse, render, selector
-from triptych_serve.formats import format_of
-from triptych_serve.handlers import Handlers, ModelUnusable, Request, Response, load_handlers
+from transform_payloads import ObjectRefused, Payload, by_lines, each_line, unpack_gzip, whole
+from transform_pool import ModelNotLoaded, WorkerPool
+from transform_task import Failure, Report, SourceObject, TransformTask, read_task
+from transform_worker import Answer, Loaded
 
-_RECORDS_AT_ONCE = 2000
+_PAYLOAD_BYTES = 4 << 20
+"""where the cut does not matter: enough rows to make a predict call worth its while, few enough for the caches"""
+_WAITING_ANSWERS = 8
+"""answers that may wait, a process, for an earlier one of their object"""
 
 
-class TransformFailed(Exception):
-    """A payload that the model refused or a file that cannot be sent."""
-
-
-def main() -> None:
-    task = json.loads(Path(sys.argv[1]).read_text())
-    code = Path(task["code_dir"]) if task["code_dir"] else None
+def main() -> int:
+    task = read_task(Path(sys.argv[1]))
+    report = Report()
     try:
-        handlers = load_handlers(Path(task["model_dir"]), code, task["program"])
-        for file in task["files"]:
-            transform(handlers, task, file)
-    except ModelUnusable as error:
-        _fail(task, f"ClientError: the model cannot be loaded: {error}")
-    except TransformFailed as error:
-        _fail(task, str(error))
+        run(task, report)
+    except ModelNotLoaded as error:
+        print(f"ClientError: the model cannot be loaded: {error}", file=sys.stderr)
+        # The log has the whole traceback; a FailureReason has room for what and why.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
+        report = Report(report.records, report.failures, f"ClientError: the model cannot be loaded: {told}")
+    report.write(Path(task.report))
+    return 1 if report.failures or report.trouble else 0
 
 
-def _fail(task: dict[str, Any], message: str) -> None:
-    Path(task["failure"]).write_text(message)
-    print(message, file=sys.stderr)
-    sys.exit(1)
-
-
-def transform(handlers: Handlers, task: dict[str, Any], file: dict[str, str]) -> None:
-    """Write one object's answers; raises TransformFailed."""
-    output = Path(file["output"])
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("wb") as sink:
-        rows = 0
-        for line_number, lines in payloads(Path(file["input"]), task):
-            for answer in _answers(handlers, task, file["uri"], line_number, lines):
-                sink.write(answer)
-            rows += len(lines)
-    print(f"{file['uri']}: {rows} records", flush=True)
-
-
-def payloads(path: Path, task: dict[str, Any]) -> Iterator[tuple[int, list[bytes]]]:
-    """The file's records in groups that fit a payload, with the number of each group's first line.
-
-    Without splitting, the one group holds the file's content as its one record.
-    """
-    limit = task["max_payload_bytes"] or None
-    if task["split_type"] == "None":
-        content = path.read_bytes()
-        if limit is not None and len(content) > limit:
-            raise TransformFailed(
-                f"ClientError: {path.name} has {len(content)} bytes, more than MaxPayloadInMB allows; "
-                "set SplitType "
-                "to Line, or raise MaxPayloadInMB."
-            )
-        yield 1, [content]
-        return
-    single = task["strategy"] == "SingleRecord"
-    group: list[bytes] = []
-    size, first = 0, 1
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            record = line.rstrip(b"\r\n")
-            if not record:
-                continue
-            if limit is not None and len(record) + 1 > limit:
-                raise TransformFailed(f"ClientError: line {number} is larger than MaxPayloadInMB allows")
-            full = (
-                len(group) >= _RECORDS_AT_ONCE
-                if single
-                else limit is not None and size + len(record) + 1 > limit
-            )
-            if group and full:
-                yield first, group
-                group, size = [], 0
-            if not group:
-                first = number
-            group.append(record)
-            size += len(record) + 1
-    if group:
-        yield first, group
-
-
-def _answers(
-    handlers: Handlers, task: dict[str, Any], uri: str, line_number: int, lines: list[bytes]
-) -> Iterator[bytes]:
-    processing = task["data_processing"]
-    split = task["split_type"] == "Line"
-    filtered = bool(processing) and split
-    sent = _filtered_input(lines, processing, task["content_type"]) if filtered else lines
-    bodies = sent if not split or task["strategy"] == "SingleRecord" else [b"\n".join(sent) + b"\n"]
-    requests = [Request(body, task["content_type"], task["accept"]) for body in bodies]
-    responses = handlers.answer(requests)
-    for offset, response in enumerate(responses):
-        if response.status != 200:
-            detail = response.body.decode("utf-8", "replace")[:500]
-            kind = "ClientError" if response.status < 500 else "AlgorithmError"
-            raise TransformFailed(
-                f"{kind}: {uri}, payload from line {line_number + offset}: Bad HTTP status received from "
-                f"algorithm: {response.status}. {detail}"
-            )
-    if filtered:
-        yield from _joined(lines, responses, processing, task["content_type"], task["accept"])
-        return
-    for response in responses:
-        body = response.body
-        yield body if task["assemble_with"] != "Line" or body.endswith(b"\n") else body + b"\n"
-
-
-def _kind(content_type: str | None) -> str:
-    return "csv" if format_of(content_type) == "text/csv" else "json"
-
-
-def _filtered_input(
-    lines: Sequence[bytes], processing: dict[str, str], content_type: str | None
-) -> list[bytes]:
-    path = processing.get("InputFilter")
-    if path in (None, "$"):
-        return list(lines)
-    select, kind = selector(path), _kind(content_type)
-    return [render(_select(select, parse(line.decode(), kind), path), kind).encode() for line in lines]
-
-
-def _joined(
-    lines: Sequence[bytes],
-    responses: Sequence[Response],
-    processing: dict[str, str],
-    content_type: str | None,
-    accept: str | None,
-) -> Iterator[bytes]:
-    """Each record's answer, joined with its input where asked, filtered, one a line."""
-    answers = [line for response in responses for line in response.body.decode().splitlines() if line]
-    if len(answers) != len(lines):
-        raise TransformFailed(
-            f"AlgorithmError: {len(lines)} records got {len(answers)} answers; DataProcessing needs "
-            "one line each."
-        )
-    source_kind, answer_kind = _kind(content_type), _kind(accept)
-    joins = processing.get("JoinSource", "None") == "Input"
-    path = processing.get("OutputFilter")
-    select = selector(path)
-    for line, answer in zip(lines, answers, strict=True):
-        record = parse(answer, answer_kind)
-        kind = answer_kind
-        if joins:
-            kind = source_kind
-            record = join(parse(line.decode(), source_kind), record, source_kind)
-        yield (render(_select(select, record, path), kind) + "\n").encode()
-
-
-def _select(select: Any, record: Any, path: str | None) -> Any:
+def run(task: TransformTask, report: Report) -> None:
+    """Transform every object; raises ModelNotLoaded."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    scorers = min(cores, _estimate(task, _PAYLOAD_BYTES))
+    pool = WorkerPool(task, threads=max(1, cores // scorers))
     try:
-        return select(record)
-    except (LookupError, TypeError) as error:
-        raise TransformFailed(
-            f"ClientError: the filter {path} finds nothing in {str(record)[:200]}: {error}"
-        ) from error
+        assembly = Assembly(task, report, pool.loaded)
+        count = _concurrency(task, cores) if pool.loaded.own_functions else scorers
+        pool.grow(count)
+        pool.run(assembly.payloads(), lambda: assembly.waiting < _WAITING_ANSWERS * count, assembly.take)
+    finally:
+        pool.close()
+
+
+def _concurrency(task: TransformTask, cores: int) -> int:
+    """How many requests are under way: as many as the job sends and the container's server has workers for."""
+    workers = int(os.environ.get("SAGEMAKER_MODEL_SERVER_WORKERS") or cores)
+    size = 1 if task.single_record else task.max_payload_bytes or sys.maxsize
+    sent: int = task.max_concurrent
+    return min(sent, workers, _estimate(task, size))
+
+
+def _estimate(task: TransformTask, payload_bytes: int) -> int:
+    """At most how many payloads of that size there are; at least one."""
+    if not task.split:
+        return max(1, len(task.objects))
+    return max(1, sum(1 + os.path.getsize(source.input) // payload_bytes for source in task.objects))
+
+
+class _Draft:
+    """One object's answers, put in order as they come."""
+
+    def __init__(self, source: SourceObject, path: Path) -> None:
+        self.source = source
+        self.path = path
+        self.file: BinaryIO = path.open("wb")
+        self.sent = self.answered = self.records = self._written = 0
+        self.all_sent = False
+        self.failures: dict[int, Failure] = {}
+        self.waiting: dict[int, Answer] = {}
+
+    def take(self, number: int, answer: Answer) -> None:
+        self.answered += 1
+        if answer.failure is not None:
+            self.failures[number] = answer.failure
+        self.waiting[number] = answer
+        if self.failures:
+            self.waiting.clear()
+        while (ready := self.waiting.pop(self._written, None)) is not None:
+            self.file.write(ready.body)
+            self.records += ready.records
+            self._written += 1
+
+    @property
+    def done(self) -> bool:
+        return self.all_sent and self.answered == self.sent
+
+
+class Assembly:
+    """Cuts the objects into payloads and puts the answers together."""
+
+    def __init__(self, task: TransformTask, report: Report, loaded: Loaded) -> None:
+        self._task = task
+        self._report = report
+        self._loaded = loaded
+        self._drafts: dict[int, _Draft] = {}
+        Path(task.drafts).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many answers wait for an earlier one."""
+        return sum(len(draft.waiting) for draft in self._drafts.values())
+
+    def payloads(self) -> Iterator[Payload]:
+        """Every object's payloads; no more of an object that has failed."""
+        for index, source in enumerate(self._task.objects):
+            draft = self._drafts[index] = _Draft(source, Path(self._task.drafts) / str(index))
+            try:
+                for payload in self._cut(index, source):
+                    if draft.failures:
+                        break
+                    draft.sent += 1
+                    yield payload
+            except ObjectRefused as refused:
+                draft.failures[draft.sent] = refused.failure
+            draft.all_sent = True
+            self._settle(index)
+
+    def _cut(self, index: int, source: SourceObject) -> Iterator[Payload]:
+        task, path, limit = self._task, Path(source.input), self._task.max_payload_bytes
+        if task.gzip:
+            path = self._unpacked(index)
+            unpack_gzip(Path(source.input), path)
+        if not task.split:
+            yield from whole(index, path, limit)
+        elif self._loaded.any_cut:
+            yield from by_lines(index, path, min(_PAYLOAD_BYTES, limit or _PAYLOAD_BYTES), limit)
+        elif task.single_record:
+            yield from each_line(index, path, limit)
+        else:
+            yield from by_lines(index, path, limit or path.stat().st_size, limit)
+
+    def take(self, payload: Payload, answer: Answer) -> None:
+        """One payload's answer, in whatever order."""
+        self._drafts[payload.index].take(payload.number, answer)
+        self._settle(payload.index)
+
+    def _settle(self, index: int) -> None:
+        """Put a whole object's answers among the outputs, or drop those of one that failed."""
+        draft = self._drafts[index]
+        if not draft.done:
+            return
+        del self._drafts[index]
+        draft.file.close()
+        self._unpacked(index).unlink(missing_ok=True)
+        uri = draft.source.uri
+        if draft.failures:
+            draft.path.unlink()
+            failure = draft.failures[min(draft.failures)]
+            self._report.failures[uri] = failure
+            at = f", line {failure.line}" if failure.line else ""
+            print(f"{uri}{at}: {failure.kind}: {failure.message}", file=sys.stderr, flush=True)
+            return
+        output = Path(self._task.outputs) / draft.source.output
+        output.parent.mkdir(parents=True, exist_ok=True)
+        draft.path.rename(output)
+        self._report.records[uri] = draft.records
+        print(f"{uri}: {draft.records} records", flush=True)
+
+    def _unpacked(self, index: int) -> Path:
+        return Path(self._task.drafts) / f"{index}.unpacked"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,8 @@
 """Batch transform's DataProcessing: which parts of a record are sent, and which of the answer are kept.
 
-The JSONPath that SageMaker documents for it: ``$``, ``$[1:]``, ``$[0,2]``, ``$[-1]`` for CSV, ``$.name``,
-``$['a','b']`` and paths of names for JSON.
+The JSONPath that SageMaker documents for it: ``$``, ``.name``, ``*``, ``['a','b']``, ``[1,3]``, ``[0,5:]``; for CSV,
+whose rows are lists, only indexes.
+https://docs.aws.amazon.com/sagemaker/latest/dg/batch-transform-data-processing.html#data-processing-operators
 """
 
 from __future__ import annotations
@@ -10,27 +11,29 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
-OUTPUT_MEMBER = "SageMakerOutput"
-_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[([^\]]+)\]")
-_SLICE = re.compile(r"(-?\d+)?:(-?\d+)?")
+Kind = Literal["csv", "json"]
+OUTPUT_MEMBER, INPUT_MEMBER = "SageMakerOutput", "SageMakerInput"
+_STEP = re.compile(r"\.?\[([^\]]+)\]|\.([A-Za-z_][\w-]*|\*)")
+_SLICE = re.compile(r"(-?\d+)?\s*:\s*(-?\d+)?")
+_INDEX = re.compile(r"-?\d+")
+_NAMES = re.compile(r"\s*('[^']*'|\"[^\"]*\")\s*(,\s*('[^']*'|\"[^\"]*\")\s*)*")
 
 Selector = Callable[[Any], Any]
 
 
 class BadFilter(Exception):
-    """A filter that is not JSONPath, or not the part of it that is served."""
+    """A filter that is not JSONPath, or not the part of it that SageMaker has."""
 
 
-def check_filter(path: str | None) -> None:
-    """Raise BadFilter unless ``path`` is None or one that ``selector`` understands."""
-    selector(path)
+class FindsNothing(Exception):
+    """A record that has not what the filter names."""
 
 
-def selector(path: str | None) -> Selector:
-    """What takes a record's part out of it; the whole for ``$`` and None."""
+def selector(path: str | None, kind: Kind = "json") -> Selector:
+    """What takes a record's part out of it; the whole for ``$`` and None. Raises BadFilter."""
     if path is None or path == "$":
         return lambda record: record
     if not path.startswith("$"):
@@ -40,57 +43,106 @@ def selector(path: str | None) -> Selector:
     while position < len(path):
         match = _STEP.match(path, position)
         if match is None:
-            raise BadFilter(f"'{path}' is not served; use $[1:], $[0,2], $.name or $['a','b']")
-        steps.append(_member(match[1]) if match[1] else _bracket(match[2].strip(), path))
+            raise BadFilter(f"'{path}' is not served; use $[1:], $[0,2], $.name, $.* or $['a','b']")
+        steps.append(_bracket(match[1].strip(), path, kind) if match[1] else _name(match[2], path, kind))
         position = match.end()
 
     def select(record: Any) -> Any:
-        for step in steps:
-            record = step(record)
+        try:
+            for step in steps:
+                record = step(record)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise FindsNothing(f"the filter {path} finds nothing in {str(record)[:200]}: {error}") from error
         return record
 
     return select
 
 
-def _member(name: str) -> Selector:
+def _name(name: str, path: str, kind: Kind) -> Selector:
+    if name == "*":
+        return _all
+    _refuse_for_csv(path, kind)
     return lambda record: record[name]
 
 
-def _bracket(inside: str, path: str) -> Selector:
-    if (found := _SLICE.fullmatch(inside)) is not None:
-        part = slice(*(int(bound) if bound else None for bound in found.groups()))
-        return lambda record: record[part]
-    names = re.findall(r"'([^']*)'|\"([^\"]*)\"", inside)
-    if names:
-        wanted = [single or double for single, double in names]
+def _all(record: Any) -> list[Any]:
+    return list(record.values()) if isinstance(record, dict) else list(iter(record))
+
+
+def _refuse_for_csv(path: str, kind: Kind) -> None:
+    if kind == "csv":
+        raise BadFilter(
+            f"'{path}' names a member, but a CSV record has only indexes, such as $[1:] or $[0,2]"
+        )
+
+
+def _bracket(inside: str, path: str, kind: Kind) -> Selector:
+    if inside == "*":
+        return _all
+    if _NAMES.fullmatch(inside):
+        _refuse_for_csv(path, kind)
+        wanted = [single or double for single, double in re.findall(r"'([^']*)'|\"([^\"]*)\"", inside)]
         if len(wanted) == 1:
             return lambda record: record[wanted[0]]
         return lambda record: {name: record[name] for name in wanted}
+    parts = [part.strip() for part in inside.split(",")]
+    if not all(_INDEX.fullmatch(part) or _SLICE.fullmatch(part) for part in parts):
+        raise BadFilter(f"'[{inside}]' in '{path}' is not served; use indexes, slices or names in quotes")
+    if len(parts) == 1 and _INDEX.fullmatch(parts[0]):
+        index = int(parts[0])
+        return lambda record: _list(record)[index]
+    takers = [_taker(part) for part in parts]
+    return lambda record: [item for taker in takers for item in taker(_list(record))]
+
+
+def _taker(part: str) -> Callable[[list[Any]], list[Any]]:
+    found = _SLICE.fullmatch(part)
+    if found is None:
+        index = int(part)
+        return lambda record: [record[index]]
+    bounds = slice(*(int(bound) if bound else None for bound in found.groups()))
+    return lambda record: record[bounds]
+
+
+def _list(record: Any) -> list[Any]:
+    if not isinstance(record, list):
+        raise TypeError("it is no list")
+    return record
+
+
+def parse_all(lines: Sequence[bytes], kind: Kind) -> list[Any]:
+    """Records: a list of cells for CSV, JSON's value otherwise. Raises ValueError whose ``args`` are message, index."""
+    if kind == "json":
+        records: list[Any] = []
+        try:
+            records.extend(map(json.loads, lines))
+        except ValueError as error:
+            raise ValueError(f"the record is not JSON: {error}", len(records)) from error
+        return records
+    rows: list[Any] = []
     try:
-        indexes = [int(part) for part in inside.split(",")]
-    except ValueError:
-        raise BadFilter(f"'[{inside}]' in '{path}' is not served") from None
-    return lambda record: [record[index] for index in indexes]
+        rows.extend(csv.reader([line.decode() for line in lines], strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"the record is not CSV: {error}", len(rows)) from error
+    if len(rows) != len(lines):
+        raise ValueError("a quoted cell holds the end of a line, which batch transform cannot split", 0)
+    return rows
 
 
-def parse(line: str, kind: str) -> Any:
-    """A record: a list of cells for CSV, JSON's value otherwise."""
-    return next(csv.reader([line])) if kind == "csv" else json.loads(line)
-
-
-def render(record: Any, kind: str) -> str:
-    """One line without its end."""
-    if kind != "csv":
-        return json.dumps(record)
+def render_all(records: Sequence[Any], kind: Kind) -> bytes:
+    """A line a record."""
+    if kind == "json":
+        return "".join(json.dumps(record) + "\n" for record in records).encode()
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(record if isinstance(record, list) else [record])
-    return text.getvalue()
+    rows = [record if isinstance(record, list) else [record] for record in records]
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
-def join(source: Any, output: Any, kind: str) -> Any:
+def join(source: Any, output: Any, kind: Kind) -> Any:
     """Input and answer as one record: columns after columns, or the member ``SageMakerOutput``."""
     if kind == "csv":
         return [*source, *(output if isinstance(output, list) else [output])]
     if isinstance(source, dict):
         return {**source, OUTPUT_MEMBER: output}
-    return {"SageMakerInput": source, OUTPUT_MEMBER: output}
+    return {INPUT_MEMBER: source, OUTPUT_MEMBER: output}
