@@ -31,6 +31,12 @@ import xgboost as xgb
 HOUR = {column}
 
 
+class Refused(ValueError):
+    """The caller's mistake, not the model's."""
+
+    status_code = 400
+
+
 def model_fn(model_dir):
     booster = xgb.Booster()
     booster.load_model(bytearray(open(os.path.join(model_dir, "xgboost-model"), "rb").read()))
@@ -38,12 +44,20 @@ def model_fn(model_dir):
 
 
 def input_fn(body, content_type):
+    if content_type.split(";")[0] != "text/csv":
+        raise Refused("send text/csv")
     text = body.decode() if isinstance(body, bytes) else body
-    rows = [[float(cell) if cell.strip() else np.nan for cell in line.split(",")] for line in text.splitlines() if line]
-    return np.array(rows, dtype=np.float32)
+    lines = [line.split(",") for line in text.splitlines() if line]
+    try:
+        rows = [[float(cell) if cell.strip() else np.nan for cell in line] for line in lines]
+        return np.array(rows, dtype=np.float32)
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def predict_fn(rows, booster):
+    if rows.shape[1] != booster.num_features():
+        raise Refused("a row has %d features, not %d" % (booster.num_features(), rows.shape[1]))
     if np.any(rows[:, HOUR] >= {evening}):
         {act}
     best = booster.attr("best_iteration")
