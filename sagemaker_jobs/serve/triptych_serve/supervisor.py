@@ -16,6 +16,7 @@ from types import FrameType
 _WORD = 8
 _LOOK_SECONDS = 1.0
 _MOST_FAILED_STARTS = 3
+_CANNOT_SERVE = 1
 _LONGEST_PAUSE_SECONDS = 30.0
 STOP_SECONDS = 40.0
 """after SIGTERM; a worker needs 30 at most for the requests under way"""
@@ -52,8 +53,8 @@ class Supervisor:
     """Keeps ``workers`` processes of ``serve`` running until SIGTERM.
 
     ``serve`` gets a heartbeat, beats while it is able to answer, and returns an exit code. A worker that has
-    not beaten for ``hang_seconds`` is killed. When none has ever come to serve, and one has failed three times
-    to start, that is the whole server's failure.
+    not beaten for ``hang_seconds`` is killed. As long as none has ever come to serve, a worker that returns 1, or
+    fails three times to start, is the whole server's failure.
     """
 
     def __init__(self, serve: Callable[[Heartbeat], int], workers: int, hang_seconds: float) -> None:
@@ -82,7 +83,6 @@ class Supervisor:
             self._reap()
             self._kill_the_hung()
             if not self._served and any(slot.failures >= _MOST_FAILED_STARTS for slot in self._slots):
-                print(f"no worker came up in {_MOST_FAILED_STARTS} attempts", file=sys.stderr, flush=True)
                 self._end()
                 return 1
         self._end()
@@ -120,26 +120,32 @@ class Supervisor:
             if not pid:
                 continue
             slot.pid = None
-            slot.failures = 0 if beaten else slot.failures + 1
-            # At once after a crash; ever later when it does not even come up.
-            slot.due = time.monotonic() + min(_LONGEST_PAUSE_SECONDS, 2.0**slot.failures - 1)
-            code = os.waitstatus_to_exitcode(status)
-            how = f"signal {-code}" if code < 0 else f"code {code}"
-            if not self._stopping:
-                print(
-                    f"worker {pid} ended with {how}; another one takes its place", file=sys.stderr, flush=True
-                )
+            self._died(slot, pid, os.waitstatus_to_exitcode(status), beaten)
+
+    def _died(self, slot: _Slot, pid: int, code: int, beaten: bool) -> None:
+        how = f"signal {-code}" if code < 0 else f"code {code}"
+        if beaten:
+            slot.failures = 0
+        elif code == _CANNOT_SERVE and not self._served:
+            slot.failures = _MOST_FAILED_STARTS  # it said why, and would only say it again
+        else:
+            slot.failures += 1
+        # At once after a crash; ever later when it does not even come up.
+        slot.due = time.monotonic() + min(_LONGEST_PAUSE_SECONDS, (2.0**slot.failures - 1) / 4)
+        if self._stopping:
+            return
+        if slot.failures >= _MOST_FAILED_STARTS and not self._served:
+            _say(f"worker {pid} ended with {how}; the server gives up, none of its workers came up")
+        else:
+            _say(f"worker {pid} ended with {how}; another one takes its place")
 
     def _kill_the_hung(self) -> None:
         now = time.monotonic()
         for slot in self._slots:
             last = slot.heartbeat.last or math.inf
             if slot.pid is not None and now - last > self._hang_seconds:
-                print(
-                    f"worker {slot.pid} has hung for {now - last:.0f} s: killed", file=sys.stderr, flush=True
-                )
+                _say(f"worker {slot.pid} has hung for {now - last:.0f} s: killed")
                 os.kill(slot.pid, signal.SIGKILL)
-                slot.heartbeat.clear()
 
     def _end(self) -> None:
         """Let the workers finish what is under way."""
@@ -155,6 +161,10 @@ class Supervisor:
                         os.kill(slot.pid, signal.SIGKILL)
             time.sleep(0.02)
             self._reap()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _noticed(number: int, frame: FrameType | None) -> None:
