@@ -41,13 +41,17 @@ def _client(service: str) -> Any:
     return boto3.client(service)
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 @metrics.log_metrics
 @logger.inject_lambda_context
 @event_parser(model=Request)
 def handler(event: Request, context: object) -> dict[str, Any]:
     plan = Plan.from_event(event.experiment)
     tested = [Look.from_document(item) for item in event.tested]
-    now = datetime.now(UTC)
+    now = _now()
     s3 = _client("s3")
     bad_labels, bad_captures = Skipped(), Skipped()
     variants = (event.champion_variant, event.challenger_variant)

@@ -75,7 +75,7 @@ def histogram(
     ticks = "".join(
         f'<text class="tick" x="{_LEFT + (tick - low) * scale:.1f}" y="{frame.height - _BOTTOM + 15}" '
         f'text-anchor="middle">{number(tick)}</text>'
-        for tick in _ticks(low, high, 6)
+        for tick in nice_ticks(low, high, 6)
         if low <= tick <= high
     )
     return frame.svg(title, "".join(marks) + ticks, "rows")
@@ -119,6 +119,49 @@ def line_chart(
     return frame.svg(title, "".join(marks) + frame.label_axis(labels, centred=False) + legend, unit)
 
 
+def interval_chart(
+    title: str,
+    rows: Sequence[tuple[str, float, float, float]],
+    *,
+    limit: float = 0.0,
+    width: int = 2 * WIDTH,
+) -> str:
+    """One row an interval (label, low, middle, high) on a common number axis, with a line at ``limit``."""
+    left, row_height, bottom = 170, 28, 26
+    height = row_height * len(rows) + bottom
+    # the latest interval is what matters: much wider ones are cut off at the edges
+    spread = (
+        max((max(abs(low - limit), abs(high - limit)) for _, low, _, high in rows[-2:]), default=1.0) or 1.0
+    )
+    ticks = nice_ticks(limit - spread, limit + spread, 8)
+    scale = (width - left - _RIGHT) / (ticks[-1] - ticks[0])
+
+    def x(value: float) -> float:
+        return left + (min(max(value, ticks[0]), ticks[-1]) - ticks[0]) * scale
+
+    marks = [
+        f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="0" y2="{height - bottom}"/>'
+        f'<text class="tick" x="{x(tick):.1f}" y="{height - 8}" text-anchor="middle">{number(tick)}</text>'
+        for tick in ticks
+    ]
+    marks.append(
+        f'<line class="limit" x1="{x(limit):.1f}" x2="{x(limit):.1f}" y1="0" y2="{height - bottom}"/>'
+    )
+    for index, (label, low, middle, high) in enumerate(rows):
+        y = row_height * index + row_height / 2
+        colour = 3 if high < limit else 6 if low > limit else 1
+        marks.append(
+            f'<text class="tick" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
+            f'<line class="whisker l{colour}" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<circle class="c{colour}" cx="{x(middle):.1f}" cy="{y:.1f}" r="5"><title>{escape(label)}: '
+            f"{number(middle)}, from {number(low)} to {number(high)}</title></circle>"
+        )
+    return (
+        f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{''.join(marks)}</svg>"
+    )
+
+
 def share_bar(title: str, share: float, *, colour: int = 1, width: int = 120) -> str:
     """A thin bar filled to ``share`` (0..1), for tables."""
     filled = max(0.0, min(1.0, share)) * width
@@ -149,7 +192,7 @@ class _Frame:
     def __init__(self, width: int, height: int, low: float, high: float) -> None:
         self.width, self.height = width, height
         self.inner_width = width - _LEFT - _RIGHT
-        self._ticks = _ticks(low, high, 4)
+        self._ticks = nice_ticks(low, high, 4)
         self._low, self._high = min(low, self._ticks[0]), max(high, self._ticks[-1])
 
     def y(self, value: float) -> float:
@@ -178,7 +221,7 @@ class _Frame:
         grid = "".join(
             f'<line class="grid" x1="{_LEFT}" x2="{self.width - _RIGHT}" '
             f'y1="{self.y(tick):.1f}" y2="{self.y(tick):.1f}"/>'
-            f'<text class="tick" x="{_LEFT - 6}" y="{self.y(tick) + 3.5:.1f}" text-anchor="end">{_short(tick)}</text>'
+            f'<text class="tick" x="{_LEFT - 6}" y="{self.y(tick) + 3.5:.1f}" text-anchor="end">{short(tick)}</text>'
             for tick in self._ticks
         )
         note = f'<text class="tick" x="2" y="{self.height - 4}">{escape(unit)}</text>' if unit else ""
@@ -199,8 +242,8 @@ def _legend(series: Sequence[Series]) -> str:
     return "".join(parts)
 
 
-def _ticks(low: float, high: float, wanted: int) -> list[float]:
-    """Round numbers that cover ``low`` to ``high``."""
+def nice_ticks(low: float, high: float, wanted: int) -> list[float]:
+    """About ``wanted`` steps of round numbers that cover ``low`` to ``high``."""
     span = (high - low) or 1.0
     raw = span / wanted
     power = 10.0 ** math.floor(math.log10(raw))
@@ -214,7 +257,8 @@ def _finite(values: Sequence[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A number for an axis: 1.5, 20k, 3M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1e3 if letter == 'k' else size):g}{letter}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Tile", "escape", "figure", "figures", "page", "section", "table", "tiles"]
+__all__ = ["Tile", "banner", "escape", "figure", "figures", "page", "section", "table", "tiles"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ def page(title: str, subtitle: str, body: str, footer: str = "") -> str:
         f'<header><h1>{escape(title)}</h1><p class="sub">{escape(subtitle)}</p></header>'
         f"{body}<footer>{escape(footer)}</footer></main></body></html>\n"
     )
+
+
+def banner(headline: str, text: str, tone: str = "") -> str:
+    """How it ended, in words, before everything else; ``tone`` as a tile's."""
+    return f'<div class="banner {tone}"><b>{escape(headline)}</b><p>{escape(text)}</p></div>'
 
 
 def tiles(items: Sequence[Tile]) -> str:
@@ -107,5 +112,19 @@ border-bottom:1px solid var(--rule);white-space:nowrap}th{color:var(--soft);font
 font-variant-numeric:tabular-nums}tbody tr:last-child td{border-bottom:0}.bad-text{color:var(--bad);font-weight:600}
 .warn-text{color:var(--warn);font-weight:600}.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 footer{color:var(--soft);font-size:13px;margin-top:26px}
+.good-text{color:var(--good)}.wrap{white-space:normal;overflow-wrap:anywhere}.reasons{margin:12px 0 0;padding-left:20px}
+figure+figure{margin-top:22px}.figures figure+figure{margin-top:0}section .tiles{margin-bottom:18px}
+section table+figure,.scroll+figure,.scroll+.figures,figure+.scroll,figure+.note{margin-top:20px}
+.banner{background:var(--card);border:1px solid var(--rule);border-left:7px solid var(--soft);border-radius:14px;
+padding:18px 24px;margin:0 0 18px}
+.banner b{font-size:24px;letter-spacing:-.02em}.banner p{margin:4px 0 0;font-size:16px}
+.banner.good{border-left-color:var(--good)}.banner.warn{border-left-color:var(--warn)}.banner.bad{border-left-color:var(--bad)}
+.area{opacity:.88}.mark{stroke:var(--soft);stroke-dasharray:3 3}.mark.good{stroke:var(--good)}
+.mark.warn{stroke:var(--warn)}.mark.bad{stroke:var(--bad)}
+.limit{stroke:var(--bad);stroke-width:1.4;stroke-dasharray:7 4}.bad-ink{fill:var(--bad)}
+.good-ink{fill:var(--good)}.warn-ink{fill:var(--warn)}.lane{fill:var(--ink);font-size:12.5px}.span{fill:var(--rule)}
+.span.good{fill:var(--good);opacity:.3}.span.warn{fill:var(--warn)}.span.bad{fill:var(--bad)}.span.busy{fill:var(--c1);opacity:.45}
+.span-text{fill:var(--ink);font-size:11.5px}.span-text.warn,.span-text.bad{fill:var(--card);font-weight:600}
+.whisker{stroke-width:2.4;stroke-linecap:round}
 @media print{body{background:#fff}section,.tile{break-inside:avoid;border-color:#ddd}}
 """
