@@ -33,6 +33,7 @@ def service_factories() -> ServiceFactories:
         "glue": _glue,
         "sagemaker": _sagemaker,
         "sagemaker-runtime": _sagemaker_runtime,
+        "sagemaker-async": _sagemaker_async,
         "stepfunctions": _stepfunctions,
         "events": _events,
         "scheduler": _scheduler,
@@ -81,6 +82,12 @@ def _sagemaker_runtime(cloud: Cloud) -> Service:
     from triptych.localcloud.sagemaker.runtime import SageMakerRuntimeService
 
     return SageMakerRuntimeService(cloud)
+
+
+def _sagemaker_async(cloud: Cloud) -> Service:
+    from triptych.localcloud.sagemaker.asynchronous import AsyncInferenceService
+
+    return AsyncInferenceService(cloud)
 
 
 def _stepfunctions(cloud: Cloud) -> Service:
