@@ -52,7 +52,9 @@ def _tiles(facts: Facts) -> list[Tile]:
     if story.began and story.settled:
         found.append(
             Tile(
-                "The change took", duration((story.settled - story.began).total_seconds()), "until it rested"
+                "The change took",
+                duration((story.settled - story.began).total_seconds()),
+                "until the endpoint rested",
             )
         )
     if story.recovered_seconds is not None:
@@ -115,7 +117,7 @@ def _plots(facts: Facts, axis: Axis) -> str:
     layers, rates, latencies = [], [], []
     for name, found in _by_model(facts).items():
         colour = colours.get(name, _OTHER if several else 1)
-        bad = {point.at: point.value for point in (*found["server_errors"],)}
+        bad = {point.at: point.value for point in found["server_errors"]}
         refused = {point.at: point.value for point in found["client_errors"]}
         good = [
             (point.at, (point.value - bad.get(point.at, 0) - refused.get(point.at, 0)) / period)
@@ -173,7 +175,23 @@ def _by_model(facts: Facts) -> dict[str, dict[str, list[Point]]]:
                 behind = next((models for at, models in reversed(steps) if at <= point.at), {})
                 model = found.setdefault(behind.get(variant, variant), {name: [] for name in metrics})
                 model[metric].append(point)
-    return found
+    return {
+        name: {metric: _merged(points, metric) for metric, points in metrics.items()}
+        for name, metrics in found.items()
+    }
+
+
+def _merged(points: Sequence[Point], metric: str) -> list[Point]:
+    """In order of time; where two variants have a value, their sum, or of a latency the greater one."""
+    found: dict[datetime, float] = {}
+    for point in points:
+        if point.at not in found:
+            found[point.at] = point.value
+        elif metric in ("p50", "p99"):
+            found[point.at] = max(found[point.at], point.value)
+        else:
+            found[point.at] += point.value
+    return [Point(at, value) for at, value in sorted(found.items())]
 
 
 def _per_second(facts: Facts, metric: str) -> list[tuple[datetime, float]]:

@@ -16,6 +16,8 @@ from triptych.core.charts import nice_ticks, number, short
 _WIDTH = 1080
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 24, 20
 _LANE = 42
+_FARTHEST_NAME = 120
+_FEWEST_LETTERS = 6
 _TICK_SECONDS = (
     1,
     2,
@@ -76,7 +78,8 @@ class Axis:
         first = math.ceil(self.start.timestamp() / step) * step
         for moment in range(first, int(self.end.timestamp()) + 1, step):
             at = datetime.fromtimestamp(moment, UTC)
-            yield at, f"{at:{form}}"
+            if self.x(at) <= _WIDTH - 30:  # the text is centred and must not be cut off
+                yield at, f"{at:{form}}"
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,7 @@ def lanes_chart(title: str, axis: Axis, lanes: Sequence[Lane]) -> str:
                 f"{span.start:%H:%M:%S} to {span.end:%H:%M:%S}</title></rect>"
             )
             fits = _shortened(span.text, int((width - 10) / 6.2))
-            if len(fits) > 3 or fits == span.text:
+            if len(fits) >= _FEWEST_LETTERS or fits == span.text:
                 marks.append(
                     f'<text class="span-text {span.tone}" x="{left + 6:.1f}" y="{top + 29}">{escape(fits)}</text>'
                 )
@@ -313,7 +316,7 @@ def _mark_names(axis: Axis) -> str:
     for mark in sorted(axis.marks, key=lambda one: one.at):
         width = 6.2 * len(mark.text)
         begin = min(max(axis.x(mark.at) - width / 2, free), _WIDTH - width)
-        if begin < free or begin > axis.x(mark.at) + 4:
+        if begin > axis.x(mark.at) + _FARTHEST_NAME:
             continue
         parts.append(f'<text class="tick {mark.tone}-ink" x="{begin:.1f}" y="11">{escape(mark.text)}</text>')
         free = begin + width + 12
@@ -321,6 +324,9 @@ def _mark_names(axis: Axis) -> str:
 
 
 def _legend(entries: Sequence[tuple[str, int, bool]]) -> str:
+    """What the colours mean; nothing where there is only one."""
+    if len(entries) < 2:
+        return ""
     parts, x = [], float(_LEFT + 4)
     for name, colour, dashed in entries:
         if dashed:
