@@ -153,9 +153,9 @@ def _read(s3: Any, uri: str) -> bytes:
 def _hour_column(archive: bytes) -> int:
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         for member in opened.getmembers():
-            if member.name.removeprefix("./") == "features.json":
+            if member.name.removeprefix("./") == "about/features.json":
                 held = opened.extractfile(member)
                 assert held is not None
                 names = [feature["name"] for feature in json.load(held)["features"]]
                 return names.index("hour")
-    raise LookupError("the model in service holds no features.json; it was not trained by this pipeline")
+    raise LookupError("the model in service holds no about/features.json; it was not trained by this pipeline")

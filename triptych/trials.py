@@ -132,11 +132,11 @@ def _result(name: str, description: Mapping[str, Any]) -> Result:
 
 
 def history(s3: Any, model_uri: str) -> list[dict[str, float]]:
-    """The evaluations during training, from the model archive's ``training.json``: round and metrics."""
+    """The evaluations during training, from the model archive's ``about/training.json``: round and metrics."""
     bucket, _, key = model_uri.removeprefix("s3://").partition("/")
     archive = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        report = files.extractfile("training.json")
+        report = files.extractfile("about/training.json")
         assert report is not None  # a file, by sagemaker_jobs/train
         found: list[dict[str, float]] = json.load(report)["history"]
     return found

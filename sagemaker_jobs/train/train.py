@@ -3,9 +3,10 @@
 Channels: ``train`` and ``validation`` (Parquet: the label first, then the features, all numeric) and
 ``features`` (``features.json``, which names them). Hyperparameters are XGBoost's own, and ``num_round``,
 ``log_every`` (rounds between two evaluations) and ``early_stopping_rounds``. The model folder gets
-``xgboost-model`` (UBJ), ``features.json`` and ``training.json``, and ``compiled/model.onnx`` where ONNX and
-ONNX Runtime are installed and the compiled model agrees with the booster. Paths come from SageMaker's
-environment variables only.
+``xgboost-model`` (UBJ), ``about/features.json`` and ``about/training.json``, and ``compiled/model.onnx`` where
+ONNX and ONNX Runtime are installed and the compiled model agrees with the booster. AWS's XGBoost container
+takes every file beside ``xgboost-model`` for one more model, so nothing else may lie there. Paths come from
+SageMaker's environment variables only.
 
 Runs in AWS's XGBoost image (Python 3.10 or later, XGBoost 1.7 or later) and needs nothing that is not in it.
 """
@@ -118,10 +119,11 @@ def train(places: Places, settings: Mapping[str, Any], started: float) -> None:
         log_every=int(settings.get("log_every", 20)),
         patience=int(settings.get("early_stopping_rounds", 0)),
     )
-    places.model.mkdir(parents=True, exist_ok=True)
+    about = places.model / "about"
+    about.mkdir(parents=True, exist_ok=True)
     (places.model / "xgboost-model").write_bytes(booster.save_raw("ubj"))
     compiled = compile_model(booster, places.model, validation.rows)
-    shutil.copyfile(places.features, places.model / "features.json")
+    shutil.copyfile(places.features, about / "features.json")
     report = {
         "rows": {"train": len(training.labels), "validation": len(validation.labels)},
         "rounds": booster.num_boosted_rounds(),
@@ -131,7 +133,7 @@ def train(places: Places, settings: Mapping[str, Any], started: float) -> None:
         "xgboost": xgboost.__version__,
         "seconds": round(time.monotonic() - started, 3),
     }
-    (places.model / "training.json").write_text(json.dumps(report, indent=1))
+    (about / "training.json").write_text(json.dumps(report, indent=1))
     print(f"trained {report['rounds']} rounds in {report['seconds']} s", flush=True)
 
 

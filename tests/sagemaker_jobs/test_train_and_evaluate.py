@@ -102,23 +102,39 @@ def test_training_learns_logs_and_saves(trained: Path) -> None:
     lines = [line for line in (trained / "log").read_text().splitlines() if line.startswith("[")]
     assert [line.split("\t")[0] for line in lines] == ["[9]", "[19]", "[29]"]
     assert lines[-1].split("\t")[2].startswith("validation-auc:0.")
-    report = json.loads((trained / "training.json").read_text())
+    report = json.loads((trained / "about" / "training.json").read_text())
     assert report["rounds"] == 30
     assert report["rows"] == {"train": 4000, "validation": 1000}
     assert report["history"][-1]["validation-auc"] > 0.75
-    assert json.loads((trained / "features.json").read_text())["label"]["name"] == "late"
+    assert json.loads((trained / "about" / "features.json").read_text())["label"]["name"] == "late"
+
+
+def test_training_compiles_the_model_and_says_how_well_it_agrees(trained: Path) -> None:
+    compiled = json.loads((trained / "about" / "training.json").read_text())["compiled"]
+    assert compiled["file"] == "compiled/model.onnx"
+    assert (trained / compiled["file"]).stat().st_size > 1000
+    assert compiled["parity"]["rows"] == compiled["parity"]["edge_rows"] + 1000
+    assert compiled["parity"]["max_difference"] < 1e-6
+    assert "compiled in" in (trained / "log").read_text()
+
+
+def test_nothing_lies_beside_the_model(data: Path, tmp_path: Path) -> None:
+    """AWS's XGBoost container loads every file there as a model."""
+    assert train(data, tmp_path).returncode == 0
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["xgboost-model"]
 
 
 def test_training_is_repeatable(data: Path, trained: Path, tmp_path: Path) -> None:
     assert train(data, tmp_path).returncode == 0
-    assert (tmp_path / "xgboost-model").read_bytes() == (trained / "xgboost-model").read_bytes()
+    for name in ("xgboost-model", "compiled/model.onnx"):
+        assert (tmp_path / name).read_bytes() == (trained / name).read_bytes()
 
 
 def test_early_stopping_goes_back_to_the_best_round(data: Path, tmp_path: Path) -> None:
     settings = {"num_round": 400, "log_every": 5, "early_stopping_rounds": 10, "eta": 0.5, "max_depth": 8}
     done = train(data, tmp_path, settings)
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "training.json").read_text())
+    report = json.loads((tmp_path / "about" / "training.json").read_text())
     best = max(report["history"], key=lambda entry: entry["validation-auc"])
     assert report["rounds"] == best["round"] + 1 < 400
 
@@ -228,7 +244,7 @@ def test_evaluation_says_what_is_wrong(
         model.mkdir()
     if change == "empty model":
         with tarfile.open(model / "model.tar.gz", "w:gz") as archive:
-            archive.add(trained / "training.json", "training.json")
+            archive.add(trained / "about" / "training.json", "training.json")
     done = evaluate(program, data, model, tmp_path / "out", "carrier" if change == "slices" else "month")
     assert done.returncode == 1
     assert message in done.stderr
