@@ -18,6 +18,9 @@ _SECONDS_BETWEEN_LINES = 5.0
 _THREADS = 16
 _DEMO_RATE = 40.0
 _DEMO_ROWS = 3000
+_DEMO_SECONDS_AROUND = 5.0
+"""of traffic before the deployment and after it: so that its page shows what the rollback brought back"""
+_LONGEST_ALARM_SECONDS = 60.0
 _ROLLED_BACK = "DeploymentRolledBack"
 
 
@@ -130,6 +133,8 @@ def _demonstrate(
     sender = _traffic(place, arguments.use_case, outputs, endpoint, _DEMO_RATE, _DEMO_ROWS, True)
     sender.start()
     try:
+        time.sleep(_DEMO_SECONDS_AROUND)
+        _await_quiet_alarms(place, place.target(arguments.use_case).stack_name)
         name = f"demo-{model.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         started = place.client("stepfunctions").start_execution(
             stateMachineArn=outputs["DeploymentStateMachineArn"],
@@ -152,7 +157,7 @@ def _demonstrate(
             ended = tree.follow(reader.refresh, time.sleep, arguments.json)
         finally:
             lines.stop()
-        time.sleep(1.0)  # what serves again must answer, too
+        time.sleep(_DEMO_SECONDS_AROUND)
     finally:
         tally = sender.stop()
     now = sagemaker.describe_endpoint(EndpointName=endpoint)
@@ -172,6 +177,18 @@ def _demonstrate(
     if not arguments.json:
         _print_result(place, result, tally)
     return result
+
+
+def _await_quiet_alarms(place: Place, prefix: str) -> None:
+    """A deployment before this one may have set alarms off: they would take this one back for its errors."""
+    until = time.monotonic() + _LONGEST_ALARM_SECONDS
+    cloudwatch = place.client("cloudwatch")
+    while cloudwatch.describe_alarms(AlarmNamePrefix=f"{prefix}-endpoint", StateValue="ALARM")[
+        "MetricAlarms"
+    ]:
+        if time.monotonic() > until:
+            raise CommandFailed(f"an alarm of {prefix}-endpoint-* stays in ALARM; look at the endpoint first")
+        time.sleep(0.5)
 
 
 def _print_result(place: Place, result: dict[str, Any], tally: Any) -> None:
