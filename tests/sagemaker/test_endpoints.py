@@ -11,62 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sagemaker_laptop import ROLE, XGBOOST, Laptop, booster_bytes
-
-ROW = b"0.5,-0.25,1.0"
-
-
-def create_model(laptop: Laptop, name: str, files: dict[str, Any], **container: Any) -> str:
-    uri = laptop.archive(f"models/{name}/model.tar.gz", files)
-    container = {"Image": XGBOOST, "ModelDataUrl": uri} | container
-    laptop.call("CreateModel", ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
-    return name
-
-
-def constant(word: str, **functions: str) -> dict[str, Any]:
-    """A model whose inference script answers with one word."""
-    body = functions.get("predict", f"return {word!r}")
-    load = functions.get("load", "pass")
-    code = f"""
-import os, time
-def model_fn(model_dir):
-    {load}
-    return {word!r}
-def input_fn(body, content_type): return body
-def predict_fn(body, model):
-    {body}
-def output_fn(prediction, accept): return prediction
-"""
-    return {"code/inference.py": code}
-
-
-def variant(model: str, name: str = "AllTraffic", **changes: Any) -> dict[str, Any]:
-    base = {"VariantName": name, "ModelName": model, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
-    return base | {"InitialVariantWeight": 1.0} | changes
-
-
-def create_config(laptop: Laptop, name: str, *variants: dict[str, Any], **changes: Any) -> str:
-    laptop.call("CreateEndpointConfig", EndpointConfigName=name, ProductionVariants=list(variants), **changes)
-    return name
-
-
-def create_endpoint(laptop: Laptop, name: str, *variants: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    config = create_config(laptop, f"{name}-config", *variants, **changes)
-    laptop.call("CreateEndpoint", EndpointName=name, EndpointConfigName=config)
-    return laptop.await_endpoint(name)
-
-
-def invoke(laptop: Laptop, name: str, body: bytes = ROW, **params: Any) -> dict[str, Any]:
-    return laptop.call(
-        "InvokeEndpoint", EndpointName=name, Body=body, **({"ContentType": "text/csv"} | params)
-    )
-
-
-def await_deleted(laptop: Laptop, name: str) -> None:
-    deadline = time.monotonic() + 10
-    while laptop.call("ListEndpoints", NameContains=name)["Endpoints"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from endpoint_blocks import (
+    ROW,
+    await_deleted,
+    constant,
+    create_config,
+    create_endpoint,
+    create_model,
+    invoke,
+    variant,
+)
+from sagemaker_laptop import XGBOOST, Laptop, booster_bytes
 
 
 @pytest.fixture(scope="module")

@@ -114,6 +114,10 @@ class Endpoints:
         _check_may_change(record)
         serving = record["_serving"]
         sizes = sizes_of_config(config)
+        if any(size.serverless for size in sizes) and not all(
+            size.serverless for size in sizes_of_serving(serving)
+        ):
+            raise invalid("An endpoint with instances cannot be made serverless: create another endpoint.")
         kept: dict[str, dict[str, Any]] = {}
         if params.get("RetainAllVariantProperties"):
             excluded = [
@@ -228,27 +232,27 @@ class Endpoints:
 
     def _bring_up(self, name: str) -> None:
         record = self.find(name)
+        fleet = None
         try:
             serving = resolve_serving(self._models, record["EndpointConfigName"])
             fleet = self._start_fleet(name, serving)
-        except (FleetFailed, JobRefused, ServiceError) as error:
-            self._states.fail(record, str(error))
-            return
+            live = self._enter(record)
+            if live is None:  # deleted meanwhile
+                fleet.stop()
+                return
+            live.route([Share(fleet, 1.0)], serving.get("capture"))
         except Exception as error:
-            self._states.fail(record, f"InternalServerError: {type(error).__name__}: {error}")
-            raise
-        live = None
-        with self._lives_lock:
-            if not self._closing and self._states.is_same(record):
-                live = self._live[name] = self._open(name)
-                live.route([Share(fleet, 1.0)], serving.get("capture"))
-                if self._states.serve(record, serving) is not None:
-                    return
-                del self._live[name]
-        if live is not None:
+            if fleet is not None:
+                fleet.stop()
+            expected = isinstance(error, FleetFailed | JobRefused | ServiceError)
+            kind = "" if expected else f"InternalServerError: {type(error).__name__}: "
+            self._states.fail(record, f"{kind}{error}")
+            if not expected:
+                raise
+            return
+        if self._states.serve(record, serving) is None:  # deleted meanwhile
+            self._forget(live)
             self._end(live)
-        else:
-            fleet.stop()
 
     def _restore(self, name: str, live: LiveEndpoint) -> None:
         """Bring the last configuration that counted back, whole, and go on with a change that was under way."""
@@ -374,6 +378,14 @@ class Endpoints:
         for item in shares:
             live.drain(item.fleet, DRAIN_SECONDS)
             item.fleet.stop()
+
+    def _enter(self, record: Record) -> LiveEndpoint | None:
+        """Requests for the endpoint wait from now on; None when it is deleted, or the local cloud stops."""
+        with self._lives_lock:
+            if self._closing or not self._states.is_same(record):
+                return None
+            live = self._live[record["EndpointName"]] = self._open(record["EndpointName"])
+            return live
 
     def _forget(self, live: LiveEndpoint) -> None:
         with self._lives_lock:
