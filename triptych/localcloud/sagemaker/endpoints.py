@@ -30,6 +30,7 @@ from triptych.localcloud.sagemaker.fleet import Fleet, FleetFailed
 from triptych.localcloud.sagemaker.live import LiveEndpoint, Share
 from triptych.localcloud.sagemaker.models import Models
 from triptych.localcloud.sagemaker.records import Record, Records, now, public
+from triptych.localcloud.sagemaker.scaled_variants import check_scaled_variants
 from triptych.localcloud.sagemaker.support import Arns
 from triptych.localcloud.sagemaker.traffic import Traffic
 from triptych.localcloud.service import Params, ServiceError
@@ -107,12 +108,19 @@ class Endpoints:
     def update(self, params: Params) -> Params:
         """Bring up the new configuration beside the old and move the requests by the DeploymentConfig.
 
-        Raises ValidationException for what ``deployment_plan`` refuses and for alarms that do not exist.
+        Raises ValidationException for what ``deployment_plan`` refuses, for alarms that do not exist and for scaled
+        variants that would go.
         """
         record = self.find(params["EndpointName"])
         config = self._models.find_config(params["EndpointConfigName"])
         _check_may_change(record)
         serving = record["_serving"]
+        check_scaled_variants(
+            self._cloud,
+            record["EndpointName"],
+            {variant["name"]: variant.get("instance_type") for variant in production(serving)},
+            {item["VariantName"]: item.get("InstanceType") for item in config["ProductionVariants"]},
+        )
         sizes = sizes_of_config(config)
         if any(size.serverless for size in sizes) and not all(
             size.serverless for size in sizes_of_serving(serving)
