@@ -237,3 +237,31 @@ def test_own_functions_get_the_booster(model_dir: Path) -> None:
         "def output_fn(answer, accept): return answer\n"
     )
     assert ask(load(model_dir), b"1,2,3").body == b"Booster"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param("numpy.array([cells], dtype='f4')", id="float32"),
+        pytest.param("numpy.array([cells])", id="float64"),
+        pytest.param("numpy.array([cells, cells], dtype='f4', order='F')[:1]", id="fortran-order"),
+        pytest.param("numpy.array([cells, cells], dtype='f4')[::2]", id="strided"),
+        pytest.param("xgboost.DMatrix([cells])", id="matrix"),
+    ],
+)
+def test_whatever_an_own_input_fn_makes_is_scored(model_dir: Path, made: str) -> None:
+    code = (
+        "import numpy, xgboost\n"
+        "def input_fn(body, kind):\n"
+        "    cells = [float(cell) for cell in body.split(',')]\n"
+        f"    return {made}\n"
+    )
+    if "DMatrix" in made:
+        code = code.replace("[cells]", "[cells], feature_names=['a', 'b', 'c']")
+    expected = float(ask(load(model_dir), b"0.25,-1,2").body)
+    (model_dir / f"inference_{abs(hash(made))}.py").write_text(code)
+    handlers = importlib.import_module("triptych_serve.handlers")
+    loaded = handlers.load_handlers(model_dir, model_dir, f"inference_{abs(hash(made))}.py")
+    answer = ask(loaded, b"0.25,-1,2")
+    assert answer.status == 200
+    assert float(answer.body) == pytest.approx(expected, rel=1e-5)

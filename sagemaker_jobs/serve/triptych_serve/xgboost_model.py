@@ -35,10 +35,10 @@ class XGBoostModel:
     compiled: Predict | None = None
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Scores for float32 rows, (rows, columns)."""
-        if self.compiled is not None and len(rows) <= MOST_COMPILED_ROWS:
-            return self.compiled(rows)
-        return self.predict_with_xgboost(rows)
+        """Scores for float32 rows, (rows, columns); for others as XGBoost takes them."""
+        if self.compiled is None or len(rows) > MOST_COMPILED_ROWS or rows.dtype != np.float32:
+            return self.predict_with_xgboost(rows)
+        return self.compiled(rows)
 
     def predict_with_xgboost(self, rows: np.ndarray) -> np.ndarray:
         """Scores by the booster itself."""
