@@ -38,7 +38,7 @@ def explain(event: Mapping[str, Any]) -> dict[str, Any]:
         closing = "What is in use stays in use."
     elif "rollback" in event:
         error, cause, headline = _rollback(event["rollback"])
-        closing = f"Model package {event['rollback']['model_package_arn']} is marked Rejected."
+        closing = f"It was about model package {event['rollback']['model_package_arn']}."
     else:
         error, cause, headline = _failure(event)
         closing = "Redrive the execution to go on where it failed."

@@ -42,6 +42,7 @@ def resolve(
     return {
         "name_prefix": job_prefix(use_case, request.execution_name),
         "model_package_arn": package["ModelPackageArn"],
+        "serves_already": served is not None and served.model_package_arn == package["ModelPackageArn"],
         "image_uri": container["Image"],
         "model_uri": container["ModelDataUrl"],
         "environment": container.get("Environment") or {},

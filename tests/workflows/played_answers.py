@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rendered_machines import Runner
+from rendered_machines import Failure, Runner
 
 RUN = "s3://data/runs/run-1"
 DATASET = {
@@ -17,6 +17,18 @@ DATASET = {
     "features_uri": f"{RUN}/features.json",
     "rows": {"train": 10, "validation": 5, "test": 5},
 }
+PRODUCTION, STAGING = "triptych-flights", "triptych-flights-staging"
+PACKAGE = "arn:aws:sagemaker:::model-package/g/1"
+RESOURCE_ID = "endpoint/triptych-flights/variant/AllTraffic"
+OLD, NEW, TRIAL = "old", "flights-run-1-0-0", "flights-run-1-ab-0-0"
+SHADOW_TRIAL = "flights-run-1-shadow-0-0"
+TRAFFIC = {
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    },
+    "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]},
+}
+NOT_FOUND = Failure("SageMaker.SageMakerException", "Could not find endpoint.")
 GLUE_JOBS = ("ExploreData", "CleanData", "EngineerFeatures", "SplitDataset")
 
 
@@ -82,36 +94,123 @@ def play_model(runner: Runner) -> None:
 def play_deployment(runner: Runner) -> None:
     answer = runner.services.answer
     play_endings(runner)
-    answer(
-        "ResolveDeployment",
-        {
-            "name_prefix": "flights-run-1",
-            "model_package_arn": "arn:aws:sagemaker:::model-package/g/1",
-            "image_uri": "image",
-            "model_uri": "s3://data/models/m/output/model.tar.gz",
-            "environment": {},
-            "endpoint_name": "triptych-flights",
-            "variant_name": "AllTraffic",
-            "instance_type": "ml.m5.large",
-            "instance_count": 1,
-            "capture": {"enabled": True, "sampling_percentage": 100, "uri": "s3://data/capture"},
-            "poll_seconds": 0,
-            "test": {"batch_uri": f"{RUN}/batch/test.csv", "transform_uri": "s3://data/transforms/run-1"},
-        },
-    )
+    answer("ResolveDeployment", resolved_deployment())
     answer("sagemaker:createModel", _arn("ModelName", "ModelArn", "model"))
     answer(
-        "sagemaker:createEndpointConfig", _arn("EndpointConfigName", "EndpointConfigArn", "endpoint-config")
+        "aws-sdk:sagemaker:createEndpointConfig",
+        _arn("EndpointConfigName", "EndpointConfigArn", "endpoint-config"),
     )
-    for change in ("createEndpoint", "updateEndpoint"):
-        answer(f"sagemaker:{change}", {"EndpointArn": "arn:aws:sagemaker:::endpoint/triptych-flights"})
-    answer("aws-sdk:sagemaker:deleteEndpoint", {})
-    answer(
-        "aws-sdk:sagemaker:describeEndpoint",
-        endpoint("InService", "old"),
-        endpoint("InService", "flights-run-1-0-0"),
-    )
+    for change in ("createEndpoint", "updateEndpoint", "updateEndpointWeightsAndCapacities"):
+        answer(
+            f"aws-sdk:sagemaker:{change}", {"EndpointArn": "arn:aws:sagemaker:::endpoint/triptych-flights"}
+        )
+    for quiet in ("deleteEndpoint", "addTags", "updateModelPackage"):
+        answer(f"aws-sdk:sagemaker:{quiet}", {})
+    play_looks(runner, [endpoint("InService", OLD), endpoint("InService", NEW)])
     answer("TestEndpoint", tested("pass", []))
+    answer(
+        "aws-sdk:applicationautoscaling:describeScalableTargets",
+        {"ScalableTargets": [{"ResourceId": RESOURCE_ID, "MinCapacity": 3, "MaxCapacity": 7}]},
+    )
+    answer(
+        "aws-sdk:applicationautoscaling:describeScalingPolicies",
+        {
+            "ScalingPolicies": [
+                {"PolicyType": "StepScaling", "PolicyName": "by hand", "ResourceId": RESOURCE_ID},
+                {
+                    "PolicyType": "TargetTrackingScaling",
+                    "PolicyName": "former",
+                    "ResourceId": RESOURCE_ID,
+                    "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 5.0},
+                },
+            ]
+        },
+    )
+    for change in ("registerScalableTarget", "deregisterScalableTarget", "putScalingPolicy"):
+        answer(f"aws-sdk:applicationautoscaling:{change}", {})
+    answer(
+        "aws-sdk:cloudwatch:describeAlarms", {"MetricAlarms": [alarm("errors", "OK"), alarm("latency", "OK")]}
+    )
+    answer("aws-sdk:cloudwatch:describeAlarmHistory", {"AlarmHistoryItems": []})
+    answer("ReportDeployment", {"report_uri": "s3://data/deployments/run-1/deployment.html"})
+
+
+def play_looks(
+    runner: Runner,
+    production: list[Any],
+    staging: list[Any] | None = None,
+) -> None:
+    """What DescribeEndpoint answers for each of the two endpoints, one after another, the last again and again."""
+    left = {
+        PRODUCTION: list(production),
+        STAGING: list(staging or [NOT_FOUND, endpoint("InService", "flights-run-1-staging-0-0")]),
+    }
+
+    def look(asked: dict[str, Any]) -> Any:
+        answers = left[asked["EndpointName"]]
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    runner.services.answer("aws-sdk:sagemaker:describeEndpoint", look)
+
+
+def resolved_deployment(strategy: str = "all_at_once", **changed: Any) -> dict[str, Any]:
+    """The answer of ``resolve_deployment`` where a champion serves."""
+    on_trial = {"ab": "Challenger", "shadow": "Shadow"}.get(strategy)
+    return {
+        "name_prefix": "flights-run-1",
+        "model_package_arn": PACKAGE,
+        "serves_already": False,
+        "image_uri": "image",
+        "model_uri": "s3://data/models/m/output/model.tar.gz",
+        "environment": {},
+        "endpoint_name": PRODUCTION,
+        "staging_endpoint_name": STAGING,
+        "variant_name": "AllTraffic",
+        "instance_type": "ml.m5.large",
+        "instance_count": 2,
+        "capture": {"enabled": True, "sampling_percentage": 100, "uri": "s3://data/capture"},
+        "poll_seconds": 0,
+        "strategy": strategy,
+        "traffic": None if strategy in ("all_at_once", "ab") else TRAFFIC,
+        "alarms": ["errors", "latency"],
+        "champion": {
+            "variant_name": "AllTraffic",
+            "model_name": "old-model",
+            "instance_type": "ml.m5.large",
+            "instance_count": 3,
+        }
+        if on_trial
+        else None,
+        "trial": {
+            "variant_name": on_trial,
+            "look_seconds": 0,
+            "ground_truth_uri": "s3://data/ground-truth/triptych-flights",
+            "experiment": {"metric": "brier", "alpha": 0.05, "looks": 4},
+            "champion_weight": 0.8,
+            "challenger_weight": 0.2,
+            "shadow": {"looks": 3, "min_requests": 10},
+            "shadow_weight": 1.0,
+        },
+        "autoscaling": {
+            "resource_id": RESOURCE_ID,
+            "min_instances": 2,
+            "max_instances": 4,
+            "policy_name": "triptych",
+            "policy": {"TargetValue": 100.0},
+        },
+        "scaling": {"resource_id": RESOURCE_ID, "lift": False},
+        "tags": [{"Key": "triptych:model-package", "Value": PACKAGE}],
+        "test": {"batch_uri": f"{RUN}/batch/test.csv", "transform_uri": "s3://data/transforms/run-1"},
+        "report": {
+            "variant_names": ["AllTraffic", *([on_trial] if on_trial else [])],
+            "prefix_uri": "s3://data/deployments/run-1",
+        },
+        **changed,
+    }
+
+
+def alarm(name: str, state: str) -> dict[str, Any]:
+    return {"AlarmName": name, "StateValue": state, "StateReason": f"{name} is {state}"}
 
 
 def play_endings(runner: Runner) -> None:
@@ -125,7 +224,6 @@ def play_endings(runner: Runner) -> None:
             sys.path.append(str(lambdas / name))
     from ending import ending
     from explanation import explain
-    from rendered_machines import Failure
 
     def end(asked: dict[str, Any]) -> Any:
         error = ending(asked)
@@ -186,17 +284,24 @@ def tested(verdict: str, reasons: list[str]) -> dict[str, Any]:
         "verdict": verdict,
         "reasons": reasons,
         "rows": 20,
-        "latency_ms": {"median": 2.0, "max": 4.0},
+        "requests": 24,
+        "latency_ms": {"p50": 2.0, "p99": 3.5, "max": 4.0},
         "parity_difference": 0.0,
+        "refused": [],
         "sample": {"features": "1,2", "score": 0.3},
     }
 
 
-def endpoint(status: str, configuration: str) -> dict[str, Any]:
+def endpoint(status: str, configuration: str, **more: Any) -> dict[str, Any]:
     return {
-        "EndpointName": "triptych-flights",
+        "EndpointName": PRODUCTION,
+        "EndpointArn": f"arn:aws:sagemaker:::endpoint/{PRODUCTION}",
         "EndpointStatus": status,
         "EndpointConfigName": configuration,
+        "ProductionVariants": [
+            {"VariantName": "AllTraffic", "CurrentWeight": 1.0, "CurrentInstanceCount": 5}
+        ],
+        **more,
     }
 
 

@@ -29,6 +29,7 @@ _TIMEOUT_SECONDS = 7 * 86_400  # an A/B test waits for labels, which may take da
 RESOLVED = (
     "name_prefix",
     "model_package_arn",
+    "serves_already",
     "image_uri",
     "model_uri",
     "environment",

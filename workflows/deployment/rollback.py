@@ -187,16 +187,15 @@ def _champion_kept() -> State:
         "Tell the operators",
         formatted("{} keeps its model", PRODUCTION.name),
         formatted(
-            "{}. Model package {} is marked Rejected. Report: {}",
+            "{}. Report: {}",
             "$.failure.Cause",
-            "$.deployment.model_package_arn",
             "$.record.report.report_uri",
         ),
         catch=_whatever("$.notification_failure", summary),
     )
     tell.next(summary)
     reported = report("Report the trial", tell, failure="$.failure")
-    return _reject("Reject the challenger", "$.failure.Cause", reported)
+    return _reject("Reject the challenger", "Is the challenger another package?", "$.failure.Cause", reported)
 
 
 def _rolled_back(machine: str) -> State:
@@ -210,7 +209,12 @@ def _rolled_back(machine: str) -> State:
     )
     tell.next(end)
     reported = report("Report the rollback", tell, failure="$.failure")
-    reject = _reject("Reject the model package", "$.failure.Description", reported)
+    reject = _reject(
+        "Reject the model package",
+        "Is it another package than the one that serves?",
+        "$.failure.Description",
+        reported,
+    )
     in_short = Pass(
         "Explain the rollback in short",
         comment="The explanation itself failed; what is known is told as it is",
@@ -263,7 +267,8 @@ def _rolled_back(machine: str) -> State:
     return look
 
 
-def _reject(name: str, reason: str, then: State) -> ServiceTask:
+def _reject(name: str, question: str, reason: str, then: State) -> Choice:
+    """Reject the package, unless it is the one that serves: a deployment of it anew says nothing against it."""
     task = ServiceTask(
         name,
         integration="aws-sdk:sagemaker:updateModelPackage",
@@ -279,7 +284,10 @@ def _reject(name: str, reason: str, then: State) -> ServiceTask:
         catch=_whatever("$.rejection_failure", then),
     )
     task.next(then)
-    return task
+    choice = Choice(question, comment="Not the package that serves: it may have been deployed anew")
+    choice.add_choice(ChoiceRule.BooleanEquals("$.deployment.serves_already", True), then)
+    choice.default_choice(task)
+    return choice
 
 
 def _whatever(result_path: str, then: State) -> list[Catch]:
