@@ -11,6 +11,8 @@ import pytest
 
 from tests.gateway import harness
 from triptych.localcloud.cloudformation.service import CloudFormationService
+from triptych.localcloud.cloudwatch.service import CloudWatchService
+from triptych.localcloud.cloudwatch.store import MetricStore
 
 _numbers = itertools.count(1)
 
@@ -65,7 +67,7 @@ class Deployer:
 
 @pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[harness.Harness]:
-    started = harness.start(tmp_path_factory.mktemp("home"), cloudformation)
+    started = harness.start(tmp_path_factory.mktemp("home"), cloudwatch, cloudformation)
     yield started
     started.stop()
 
@@ -78,6 +80,11 @@ def stacks(running: harness.Harness) -> Deployer:
 @pytest.fixture
 def stack_name() -> str:
     return f"named{next(_numbers)}"
+
+
+def cloudwatch(cloud: Any, objects: harness.MemoryObjects) -> CloudWatchService:
+    cloud.metrics = MetricStore(cloud.home)
+    return CloudWatchService(cloud)
 
 
 def cloudformation(cloud: Any, objects: harness.MemoryObjects) -> CloudFormationService:

@@ -330,6 +330,35 @@ CASES: dict[str, Case] = {
         expected=0.5,
         outputs=("Arn",),
     ),
+    "AWS::CloudWatch::CompositeAlarm": Case(
+        {"AlarmRule": {"Fn::Sub": "ALARM(${Child})"}},
+        look=lambda client, name: (
+            client("cloudwatch").describe_alarms(AlarmNames=[name], AlarmTypes=["CompositeAlarm"])[
+                "CompositeAlarms"
+            ]
+            or None
+        ),
+        changed={"AlarmRule": {"Fn::Sub": "OK(${Child})"}, "AlarmDescription": "well"},
+        after=lambda client, name: client("cloudwatch").describe_alarms(
+            AlarmNames=[name], AlarmTypes=["CompositeAlarm"]
+        )["CompositeAlarms"][0]["AlarmDescription"],
+        expected="well",
+        around={
+            "Child": {
+                "Type": "AWS::CloudWatch::Alarm",
+                "Properties": {
+                    "Namespace": "Triptych",
+                    "MetricName": "drift",
+                    "Threshold": 1,
+                    "ComparisonOperator": "GreaterThanThreshold",
+                    "EvaluationPeriods": 1,
+                    "Period": 60,
+                    "Statistic": "Maximum",
+                },
+            }
+        },
+        outputs=("Arn",),
+    ),
     "AWS::CloudWatch::Dashboard": Case(
         {"DashboardBody": {"widgets": []}},
         look=lambda client, name: gone(lambda: client("cloudwatch").get_dashboard(DashboardName=name)),

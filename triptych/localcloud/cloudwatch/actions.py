@@ -97,13 +97,17 @@ class ActionCourier:
             self._work.wait()
             self._work.clear()
             try:
-                for delivery in self._alarms.pending():
-                    if self._stopped.is_set():
-                        return
-                    self._deliver(delivery)
+                self.deliver_all()
             except Exception:
                 _log.exception("alarm actions could not be taken")
                 self._stopped.wait(1.0)
+
+    def deliver_all(self) -> None:
+        """Send what waits, in order."""
+        for delivery in self._alarms.pending():
+            if self._stopped.is_set():
+                return
+            self._deliver(delivery)
 
     def _deliver(self, delivery: Delivery) -> None:
         message = json.loads(delivery.message)

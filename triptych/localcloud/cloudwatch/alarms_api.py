@@ -17,6 +17,7 @@ from triptych.localcloud.cloudwatch.alarms import (
     AlarmStore,
     HistoryItem,
 )
+from triptych.localcloud.cloudwatch.evaluation import INSUFFICIENT_DATA
 from triptych.localcloud.cloudwatch.evaluator import AlarmEvaluator
 from triptych.localcloud.cloudwatch.messages import configuration_detail, configuration_history
 from triptych.localcloud.cloudwatch.metrics_api import page_start, page_token
@@ -133,7 +134,7 @@ class AlarmsApi:
             gone.append(alarm)
         self._courier.wake()
         for alarm in gone:
-            self._evaluator.evaluate_parents([alarm.name], replace(alarm, state="INSUFFICIENT_DATA"))
+            self._evaluator.evaluate_parents(replace(alarm, state=INSUFFICIENT_DATA))
         return {}
 
     def set_alarm_state(self, context: RequestContext, params: Params) -> Params:

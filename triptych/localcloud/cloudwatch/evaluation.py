@@ -95,11 +95,9 @@ def too_few_samples(percent: float, points: Sequence[Point]) -> bool:
     """Whether a percentile of these points is not significant, by CloudWatch's documented rule:
     it wants 10 / (1 - p) samples above the median, 10 / p below.
     """
-    share = percent / 100.0
-    rarer = 1 - share if share >= 0.5 else share
-    if rarer <= 0:
-        return False
-    return any(point.samples is not None and point.samples < 10 / rarer for point in points)
+    rarer = min(percent, 100.0 - percent) / 100.0
+    # A little less will do: 1 - 0.9 is not quite 0.1.
+    return any(point.samples is not None and 0 < point.samples * rarer < 10 - 1e-6 for point in points)
 
 
 def reason_data(

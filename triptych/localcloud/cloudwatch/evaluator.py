@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -117,11 +117,18 @@ class AlarmEvaluator:
         self.change(alarm, verdict.state, verdict.reason, json.dumps(data))
 
     def change(
-        self, alarm: Alarm, state: str, reason: str, reason_data: str, hold: bool = False
+        self,
+        alarm: Alarm,
+        state: str,
+        reason: str,
+        reason_data: str,
+        hold: bool = False,
+        causes: tuple[str, ...] = (),
     ) -> Alarm | None:
         """Bring an alarm into a state, with all that follows; None where the alarm is no longer as given.
 
         With ``hold`` it is brought there in any case, and stays for a while, whatever the metric says.
+        ``causes`` are the alarms whose changes have led here: composite alarms may refer to each other.
         """
         with self._alarms.lock:
             previous = self._alarms.get(alarm.name)
@@ -163,17 +170,23 @@ class AlarmEvaluator:
         _log.info("alarm %s: %s -> %s (%s)", alarm.name, previous.state, state, reason)
         self._courier.wake()
         self._publish(alarm, previous.state)
-        self.evaluate_parents([alarm.name], alarm)
+        self.evaluate_parents(alarm, causes)
         return alarm
 
-    def evaluate_parents(self, names: Iterable[str], trigger: Alarm | None = None) -> None:
-        """Composite alarms whose rules ask about one of these alarms."""
-        wanted = set(names)
-        for composite in self._alarms.all():
-            if composite.kind == COMPOSITE and wanted.intersection(self._rule(composite).children):
-                self.evaluate_composite(composite, trigger)
+    def evaluate_parents(self, child: Alarm, causes: tuple[str, ...] = ()) -> None:
+        """Composite alarms whose rules ask about an alarm that has changed or gone."""
+        path = (*causes, child.name)
+        for parent in self._alarms.all():
+            if (
+                parent.kind == COMPOSITE
+                and parent.name not in path
+                and child.name in self._rule(parent).children
+            ):
+                self.evaluate_composite(parent, child, path)
 
-    def evaluate_composite(self, composite: Alarm, trigger: Alarm | None = None) -> None:
+    def evaluate_composite(
+        self, composite: Alarm, trigger: Alarm | None = None, causes: tuple[str, ...] = ()
+    ) -> None:
         """One composite alarm; ``trigger`` is the child whose change asks for it (None: its own change)."""
         # Again where somebody has changed the alarm between the look and the change.
         while (current := self._alarms.get(composite.name)) is not None:
@@ -190,7 +203,7 @@ class AlarmEvaluator:
                     if one is not None
                 ]
             }
-            if self.change(current, state, reason, json.dumps(data)) is not None:
+            if self.change(current, state, reason, json.dumps(data), causes=causes) is not None:
                 return
 
     def _composite_reason(self, composite: Alarm, state: str, trigger: Alarm | None) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from triptych.localcloud.cloudwatch.actions import ActionCourier
+from triptych.localcloud.cloudwatch.actions import RETRY_SECONDS, ActionCourier
 from triptych.localcloud.cloudwatch.alarms import AlarmStore
 from triptych.localcloud.cloudwatch.alarms_api import AlarmsApi
 from triptych.localcloud.cloudwatch.evaluator import AlarmEvaluator, utc_now
@@ -26,10 +26,15 @@ class CloudWatchService:
 
     service_id = "cloudwatch"
 
-    def __init__(self, cloud: Cloud, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        now: Callable[[], datetime] = utc_now,
+        retry_seconds: Sequence[float] = RETRY_SECONDS,
+    ) -> None:
         self._metrics = cloud.metrics
         self._alarms = AlarmStore(cloud.home)
-        self._courier = ActionCourier(cloud, self._alarms, now)
+        self._courier = ActionCourier(cloud, self._alarms, now, retry_seconds)
         publish_executions(cloud.bus, cloud.metrics)
         self._evaluator = AlarmEvaluator(self._alarms, cloud.metrics, cloud.bus, self._courier, now)
         self.operations: Mapping[str, Operation] = {
@@ -48,6 +53,14 @@ class CloudWatchService:
         self._evaluator.stop()
         self._courier.stop()
         self._metrics.flush()
+
+    def evaluate(self) -> None:
+        """Evaluate the alarms that are due, as the thread does each second."""
+        self._evaluator.evaluate_all()
+
+    def deliver(self) -> None:
+        """Send what the alarms' changes have left to be sent, as the thread does when there is something."""
+        self._courier.deliver_all()
 
     def alarm_states(self, names: Iterable[str]) -> dict[str, str]:
         """The states of alarms by name: ``OK``, ``ALARM``, ``INSUFFICIENT_DATA``; unknown names are absent."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from triptych.localcloud.cloudwatch.evaluation import (
+    SPARE_PERIODS,
     Criteria,
     Point,
     Verdict,
@@ -23,9 +24,14 @@ from triptych.localcloud.cloudwatch.timeseries import InvalidExpression, Series
 _PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d+)?)$")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Watch:
-    """``judged(store, now)`` is the whole of a metric alarm's evaluation."""
+    """``judged(store, now)`` is the whole of a metric alarm's evaluation.
+
+    Once data stops to come, the last windows that held some are judged, as they were, until they have left the
+    evaluation range. CloudWatch's windows lie on a grid; ours slide, and old data sliding through them would set an
+    alarm off, and off again, for what is over.
+    """
 
     criteria: Criteria
     queries: Sequence[Query]
@@ -36,15 +42,26 @@ class Watch:
     """None for metric math"""
     unit: str | None
     only_significant: bool
+    _last_data_at: datetime | None = field(default=None, init=False)
 
     def judged(self, store: MetricStore, now: datetime) -> tuple[Verdict, dict[str, Any]]:
         """The verdict and StateReasonData. Periods are counted back from ``now``: a sliding window."""
-        points = self.points(store, now)
+        points = self._settled_points(store, now)
         verdict = judge(self.criteria, points)
         if self.only_significant and too_few_samples(_percent(self.statistic), verdict.judged):
             verdict = Verdict(None, "", verdict.judged)
         data = reason_data(self.criteria, verdict, now, self.period_seconds, self.statistic, self.unit)
         return verdict, data
+
+    def _settled_points(self, store: MetricStore, now: datetime) -> list[Point]:
+        points = self.points(store, now)
+        if points[-1].value is not None:
+            self._last_data_at = now
+        elif self._last_data_at is not None:
+            if now - self._last_data_at <= timedelta(seconds=self.period_seconds) * SPARE_PERIODS:
+                return self.points(store, self._last_data_at)
+            self._last_data_at = None
+        return points
 
     def points(self, store: MetricStore, now: datetime) -> list[Point]:
         """The evaluation range, oldest first."""

@@ -101,6 +101,18 @@ TYPES: tuple[ResourceType, ...] = (
         ),
     ),
     ApiResource(
+        "AWS::CloudWatch::CompositeAlarm",
+        "cloudwatch",
+        create=Call("PutCompositeAlarm", _alarm),
+        update=Call("PutCompositeAlarm", _alarm),
+        delete=Call("DeleteAlarms", lambda context, name, properties: {"AlarmNames": [name]}),
+        name="AlarmName",
+        longest_name=255,
+        made=lambda context, name, properties, answer: Made(
+            name, {"Arn": context.arn("cloudwatch", f"alarm:{name}")}
+        ),
+    ),
+    ApiResource(
         "AWS::CloudWatch::Dashboard",
         "cloudwatch",
         create=Call("PutDashboard", lambda context, name, properties: {**properties, "DashboardName": name}),
