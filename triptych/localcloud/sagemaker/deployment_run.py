@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Literal, Protocol
@@ -91,19 +91,10 @@ class DeploymentRun:
     def run(self) -> None:
         """Carry the plan out to its end, or back; the observer hears how it ended."""
         try:
-            try:
-                self._go_on()
-            except _Cancelled:
-                raise
-            except (FleetFailed, JobRefused, _Stopped) as error:
-                self._go_back(str(error))
-            except Exception as error:
-                if self._cancelled:
-                    raise _Cancelled from error
-                _log.exception("the deployment to %s failed", self._new["config"])
-                self._go_back(f"InternalServerError: {type(error).__name__}: {error}")
+            for step in self._settle():
+                self._carry_out(step)
         except _Cancelled:
-            self._end(Outcome("cancelled"))
+            self._observer.ended(Outcome("cancelled"))
             if self._fleet is not None:
                 self._retire(self._fleet)
         finally:
@@ -119,41 +110,53 @@ class DeploymentRun:
             waiting.stop()  # else servers that start slowly would be waited for
         self._wake.set()
 
+    def _settle(self) -> Sequence[Step]:
+        """Move the traffic to where it stays; the answer is what is left to clean up."""
+        try:
+            self._go_on()
+            return self._plan.steps[-1:]
+        except _Cancelled:
+            raise
+        except (FleetFailed, JobRefused, _Stopped) as error:
+            return self._go_back(str(error))
+        except Exception as error:
+            if self._cancelled:
+                raise _Cancelled from error
+            _log.exception("the deployment to %s failed", self._new["config"])
+            return self._go_back(f"InternalServerError: {type(error).__name__}: {error}")
+
     def _go_on(self) -> None:
         timeout = self._plan.timeout_seconds
         self._deadline = None if timeout is None else self._clock() + timeout
-        *steps, last = self._plan.steps
-        for step in steps:
+        for step in self._plan.steps[:-1]:
             if step.action == "shift" and self._watch is None:
                 self._watch = self._alarms.watch(self._plan.alarms, self._wake.set)
             self._check()
             self._observer.doing(step, self._done)
             self._carry_out(step)
             self._check()
-        with self._lock:
-            if self._cancelled:
-                raise _Cancelled
-            self._observer.ended(Outcome("deployed"))
-        self._carry_out(last)
+        self._end(Outcome("deployed"))
 
-    def _go_back(self, reason: str) -> None:
+    def _go_back(self, reason: str) -> Sequence[Step]:
         self._observer.going_back(reason)
         steps = plan_rollback(self._plan, self._done, sizes_of_serving(self._old))
         try:
             for step in steps[:-1]:
                 self._observer.doing(step, self._done)
                 self._carry_out(step)
-        except (FleetFailed, JobRefused) as error:
-            _log.warning("the deployment to %s could not be rolled back: %s", self._new["config"], error)
+        except _Cancelled:
+            raise
+        except Exception as error:
+            if not isinstance(error, FleetFailed | JobRefused):
+                _log.exception("the deployment to %s could not be rolled back", self._new["config"])
             self._end(Outcome("rollback failed", f"{reason} The rollback failed too: {error}"))
-            return
+            return ()
         self._end(Outcome("rolled back", reason))
-        for step in steps[-1:]:
-            self._carry_out(step)
+        return steps[-1:]
 
     def _end(self, outcome: Outcome) -> None:
-        with self._lock:
-            if self._cancelled and outcome.ending != "cancelled":
+        with self._lock:  # after cancel() nothing counts any more
+            if self._cancelled:
                 raise _Cancelled
             self._observer.ended(outcome)
 
