@@ -10,9 +10,6 @@ from typing import Any
 
 from sagemaker_laptop import ROLE, XGBOOST, Laptop
 
-from triptych.localcloud.bus import AlarmChanged, Bus
-from triptych.localcloud.sagemaker.records import now
-
 ROW = b"0.5,-0.25,1.0"
 
 
@@ -67,26 +64,6 @@ def await_deleted(laptop: Laptop, name: str) -> None:
     while laptop.call("ListEndpoints", NameContains=name)["Endpoints"]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-class FakeAlarms:
-    """The ``cloudwatch`` service, as far as deployments ask it."""
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        self._states: dict[str, str] = {}
-
-    def alarm_states(self, names: Any) -> dict[str, str]:
-        return {name: self._states[name] for name in names if name in self._states}
-
-    def set(self, name: str, state: str) -> None:
-        previous = self._states.get(name, "INSUFFICIENT_DATA")
-        self._states[name] = state
-        arn = f"arn:aws:cloudwatch:us-east-1:123456789012:alarm:{name}"
-        self._bus.publish(AlarmChanged(name, arn, state, previous, f"{name} became {state}.", {}, now()))
-
-    def remove(self, name: str) -> None:
-        del self._states[name]
 
 
 def echo(word: str, **functions: str) -> dict[str, Any]:

@@ -56,10 +56,14 @@ class GroupsOnly:
 
 
 class Laptop:
-    """One cloud with its SageMaker service, called by operation name as the gateway does."""
+    """One cloud with its SageMaker service, called by operation name as the gateway does.
 
-    def __init__(self, home: Path, **options: Any) -> None:
+    ``services`` stand in for others that SageMaker asks.
+    """
+
+    def __init__(self, home: Path, services: dict[str, Any] | None = None, **options: Any) -> None:
         self.cloud = Cloud(Home(home), Settings())
+        self.cloud.services.update(services or {})
         self.cloud.home.create()
         self.cloud.store = ObjectStore(self.cloud.home, self.cloud.bus)
         self.cloud.logs = LogStore(self.cloud.home)

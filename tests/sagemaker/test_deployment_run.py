@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint_blocks import FakeAlarms
+from deployment_blocks import FakeAlarms
 
 from triptych.localcloud.cloud import Cloud, Settings
 from triptych.localcloud.home import Home

@@ -6,13 +6,23 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint_blocks import (
+from deployment_blocks import (
+    GUARD,
+    HALF,
+    ONE,
     FakeAlarms,
+    Subject,
+    blue_green,
+    guarded,
+    rolling,
+    stage,
+)
+from endpoint_blocks import (
     await_deleted,
     create_config,
     create_endpoint,
@@ -23,11 +33,6 @@ from endpoint_blocks import (
     variant,
 )
 from sagemaker_laptop import Laptop
-
-GUARD = "guard"
-HALF = {"Type": "CAPACITY_PERCENT", "Value": 50}
-ONE = {"Type": "INSTANCE_COUNT", "Value": 1}
-DEPLOYMENT = "SageMaker Endpoint Deployment State Change"
 
 
 @pytest.fixture(scope="module")
@@ -46,79 +51,6 @@ def quiet(alarms: FakeAlarms) -> None:
 @pytest.fixture(scope="module")
 def models(laptop: Laptop, alarms: FakeAlarms) -> tuple[str, str]:
     return create_model(laptop, "d-old", echo("old")), create_model(laptop, "d-new", echo("new"))
-
-
-def blue_green(kind: str, wait: int = 0, termination: int = 0, **sizes: Any) -> dict[str, Any]:
-    traffic = {"Type": kind, "WaitIntervalInSeconds": wait, **sizes}
-    policy = {"TrafficRoutingConfiguration": traffic, "TerminationWaitInSeconds": termination}
-    return {"BlueGreenUpdatePolicy": policy}
-
-
-def rolling(wait: int = 0, **changes: Any) -> dict[str, Any]:
-    return {"RollingUpdatePolicy": {"MaximumBatchSize": ONE, "WaitIntervalInSeconds": wait, **changes}}
-
-
-def guarded(policy: dict[str, Any]) -> dict[str, Any]:
-    return policy | {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": GUARD}]}}
-
-
-class Subject:
-    """An endpoint of ``instances`` instances that serves ``old``; each test makes its own."""
-
-    def __init__(self, laptop: Laptop, name: str, old: str, instances: int = 2) -> None:
-        self.laptop, self.name, self._configs = laptop, name, 0
-        self.instances = instances
-        described = create_endpoint(laptop, name, variant(old, InitialInstanceCount=instances))
-        assert described["EndpointStatus"] == "InService", described.get("FailureReason")
-        laptop.events.clear()
-
-    def config(self, model: str, **changes: Any) -> str:
-        self._configs += 1
-        changes = {"InitialInstanceCount": self.instances} | changes
-        return create_config(self.laptop, f"{self.name}-{self._configs}", variant(model, **changes))
-
-    def update(self, model: str, policy: dict[str, Any] | None = None, **params: Any) -> str:
-        config = self.config(model, **params.pop("variant", {}))
-        if policy is not None:
-            params["DeploymentConfig"] = policy
-        self.laptop.call("UpdateEndpoint", EndpointName=self.name, EndpointConfigName=config, **params)
-        return config
-
-    def describe(self) -> dict[str, Any]:
-        return self.laptop.call("DescribeEndpoint", EndpointName=self.name)
-
-    def until(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 60) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while True:
-            described = self.describe()
-            if condition(described):
-                return described
-            assert time.monotonic() < deadline, described
-
-    def settled(self) -> dict[str, Any]:
-        return self.until(lambda d: d["EndpointStatus"] not in ("Updating", "RollingBack"))
-
-    def baking(self, share: float) -> dict[str, Any]:
-        """Once the deployment bakes with that share of the requests."""
-        return self.until(lambda d: stage(d) == ("Updating", share, "Baking"))
-
-    def stages(self) -> list[tuple[str, float, str]]:
-        """Every state of the deployment, as the event bus told it."""
-        return [
-            stage(event.detail)
-            for event in list(self.laptop.events)
-            if event.detail.get("EndpointName") == self.name and event.detail_type == DEPLOYMENT
-        ]
-
-    def delete(self) -> None:
-        self.laptop.call("DeleteEndpoint", EndpointName=self.name)
-
-
-def stage(described: dict[str, Any]) -> tuple[str, float, str]:
-    """Status, the new fleet's share of the requests, and what the new variant does."""
-    (pending,) = described.get("PendingDeploymentSummary", {}).get("ProductionVariants") or [{}]
-    (status,) = pending.get("VariantStatus") or [{"Status": ""}]
-    return described["EndpointStatus"], pending.get("CurrentWeight", 0.0), status["Status"]
 
 
 def wholly(word: str, words: list[str]) -> bool:
@@ -594,8 +526,7 @@ def test_the_last_deployment_config_can_be_used_again(laptop: Laptop, models: tu
     laptop.call("CreateEndpoint", EndpointName="again", EndpointConfigName=config, DeploymentConfig=policy)
     laptop.await_endpoint("again")
     laptop.events.clear()
-    subject = Subject.__new__(Subject)
-    subject.laptop, subject.name, subject._configs, subject.instances = laptop, "again", 0, 2
+    subject = Subject.found(laptop, "again", instances=2)
     assert subject.describe()["LastDeploymentConfig"] == policy
     subject.update(models[1], RetainDeploymentConfig=True)
     subject.settled()
