@@ -20,6 +20,7 @@ from tests.localcloud_fixture import RunningCloud, forget_moto, http_client, sta
 from triptych.localcloud.assembly import service_factories
 from triptych.localcloud.autoscaling.service import AutoScalingService
 from triptych.localcloud.autoscaling.timing import Timing
+from triptych.localcloud.sagemaker.asynchronous import AsyncInferenceService
 
 pytestmark = pytest.mark.cloud
 
@@ -47,6 +48,7 @@ def cloud() -> Iterator[RunningCloud]:
     factories = dict(service_factories())
     timing = Timing(period_seconds=10, high_periods=1, low_periods=1, look_seconds=0.2)
     factories["application-autoscaling"] = lambda cloud: AutoScalingService(cloud, timing=timing)
+    factories["sagemaker-async"] = lambda cloud: AsyncInferenceService(cloud, measure_seconds=0.5)
     root = Path(tempfile.mkdtemp(prefix="triptych-scaling-"))
     forget_moto()
     running = start_cloud(root, factories, ACCOUNT)
@@ -278,3 +280,43 @@ def test_asynchronous_requests_are_answered_in_s3_and_told(cloud: RunningCloud) 
     for client in (runtime, routed):
         with pytest.raises(client.exceptions.ClientError, match="between 60 and 21600"):
             client.invoke_endpoint_async(EndpointName="offline", Body=b"x", RequestTTLSeconds=30_000)
+
+
+def test_an_asynchronous_endpoint_scales_in_to_none_and_out_again(cloud: RunningCloud) -> None:
+    sagemaker, s3 = cloud.client("sagemaker"), cloud.client("s3")
+    scaling, cloudwatch = cloud.client("application-autoscaling"), cloud.client("cloudwatch")
+    output = {"OutputConfig": {"S3OutputPath": "s3://scaling/woken"}}
+    make_endpoint(cloud, "sleepy", "all", AsyncInferenceConfig=output)
+    nothing = [{"VariantName": "all", "DesiredInstanceCount": 0}]
+    sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName="sleepy", DesiredWeightsAndCapacities=nothing
+    )
+    eventually(lambda: (status(cloud, "sleepy") == "InService" and instances(cloud, "sleepy") == 0) or None)
+    answer = cloud.client("sagemaker-runtime").invoke_endpoint_async(EndpointName="sleepy", Body=b"wake")
+    variant = VARIANT | {"ResourceId": "endpoint/sleepy/variant/all"}
+    scaling.register_scalable_target(**variant, MinCapacity=0, MaxCapacity=1)
+    policy = scaling.put_scaling_policy(
+        **variant,
+        PolicyName="wake",
+        PolicyType="StepScaling",
+        StepScalingPolicyConfiguration={
+            "AdjustmentType": "ChangeInCapacity",
+            "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
+        },
+    )
+    cloudwatch.put_metric_alarm(
+        AlarmName="somebody-waits",
+        Namespace="AWS/SageMaker",
+        MetricName="HasBacklogWithoutCapacity",
+        Dimensions=[{"Name": "EndpointName", "Value": "sleepy"}],
+        Statistic="Maximum",
+        Period=10,
+        EvaluationPeriods=1,
+        Threshold=1.0,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        AlarmActions=[policy["PolicyARN"]],
+    )
+    key = answer["OutputLocation"].removeprefix("s3://scaling/")
+    eventually(lambda: s3.list_objects_v2(Bucket="scaling", Prefix=key).get("Contents"))
+    assert s3.get_object(Bucket="scaling", Key=key)["Body"].read().startswith(b"wake from ")
+    eventually(lambda: instances(cloud, "sleepy") == 1 or None)

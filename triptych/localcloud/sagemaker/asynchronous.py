@@ -39,7 +39,6 @@ _MOST_ATTEMPTS = 3
 """a request that three model servers were lost with may be what brings them down"""
 _LOOK_SECONDS = 0.25
 """between two looks for a model server that takes a waiting request"""
-_MEASURE_SECONDS = 10.0
 _NOT_SERVING = ("Creating", "Failed", "OutOfService", "Deleting")
 
 
@@ -56,7 +55,8 @@ class AsyncInferenceService:
     """Asks the endpoints of ``sagemaker`` (found in ``cloud.services`` unless given).
 
     One thread hands requests to model servers in their order, as many at a time as the configuration's
-    MaxConcurrentInvocationsPerInstance allows; ``now`` is the time in seconds since the epoch.
+    MaxConcurrentInvocationsPerInstance allows. ``now`` is the time in seconds since the epoch; every
+    ``measure_seconds`` the backlogs are measured.
     """
 
     service_id = "sagemaker-runtime"
@@ -67,10 +67,12 @@ class AsyncInferenceService:
         sagemaker: SageMakerService | None = None,
         *,
         now: Callable[[], float] = time.time,
+        measure_seconds: float = 10.0,
     ) -> None:
         self._cloud = cloud
         self._given = sagemaker
         self._now = now
+        self._measure_seconds = measure_seconds
         self._queue = AsyncQueue(cloud.home)
         self._metrics = AsyncMetrics(cloud, self._queue)
         self._outbox = Outbox(cloud.home, "async-notifications")
@@ -165,10 +167,10 @@ class AsyncInferenceService:
         names = self._queue.endpoints()
         for name in names:
             self._hand_out(name)
-        if now - self._measured >= _MEASURE_SECONDS:
+        if now - self._measured >= self._measure_seconds:
             self._measured = now
             self._metrics.measure(self._endpoints(), now)
-        return _LOOK_SECONDS if names else _MEASURE_SECONDS
+        return _LOOK_SECONDS if names else self._measure_seconds
 
     def _endpoints(self) -> Iterator[tuple[str, int]]:
         """Each asynchronous endpoint and the instances that it has."""

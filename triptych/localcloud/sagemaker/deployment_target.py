@@ -81,7 +81,8 @@ def retained(
         old = current[size.name]
         changes: dict[str, Any] = {}
         if "DesiredInstanceCount" not in excluded and old.get("max_concurrency") is None:
-            changes["instances"] = old["instances"]
+            # Of a variant that is scaled in to none one is started: nothing goes into service untested.
+            changes["instances"] = max(1, old["instances"])
         if "DesiredWeight" not in excluded:
             changes["weight"] = old["weight"]
         kept[size.name] = changes

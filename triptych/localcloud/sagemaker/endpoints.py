@@ -176,7 +176,7 @@ class Endpoints:
         if unknown:
             raise invalid(f'The variant name(s) "{", ".join(unknown)}" is/are not present within endpoint.')
         for name, item in wanted.items():
-            _check_rescaling(known[name], item)
+            _check_rescaling(known[name], item, record.get("AsyncInferenceConfig") is not None)
         changes = {"_rescaling": wanted, "ProductionVariants": rescaling(record, wanted, now())}
         self._states.begin(record, changes)
         self._in_background(self._rescale, record["EndpointName"])
@@ -420,7 +420,8 @@ def _check_may_change(record: Record, *refused: str) -> None:
         )
 
 
-def _check_rescaling(variant: Mapping[str, Any], item: Mapping[str, Any]) -> None:
+def _check_rescaling(variant: Mapping[str, Any], item: Mapping[str, Any], asynchronous: bool) -> None:
+    """Only an asynchronous endpoint's requests can wait for an instance: only it may have none."""
     count = item.get("DesiredInstanceCount")
     if item.get("ServerlessUpdateConfig") is not None:
         raise invalid(
@@ -428,8 +429,11 @@ def _check_rescaling(variant: Mapping[str, Any], item: Mapping[str, Any]) -> Non
         )
     if count is not None and variant.get("max_concurrency") is not None:
         raise invalid(f"Variant {variant['name']} is serverless: it has no DesiredInstanceCount.")
-    if count is not None and count < 1:
-        raise invalid(f"DesiredInstanceCount of variant {variant['name']} is {count}; it must be at least 1.")
+    least = 0 if asynchronous else 1
+    if count is not None and count < least:
+        raise invalid(
+            f"DesiredInstanceCount of variant {variant['name']} is {count}; it must be at least {least}."
+        )
     weight = item.get("DesiredWeight")
     if weight is not None and weight < 0:
         raise invalid(f"DesiredWeight of variant {variant['name']} is {weight}; it must not be negative.")

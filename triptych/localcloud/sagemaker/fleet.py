@@ -211,7 +211,7 @@ class Variant:
         self.plan = plan
         self.weight = plan.weight
         self._make = partial(Server, cloud, endpoint, plan, sockets, on_change)
-        self.servers = [self._make() for _ in range(max(1, plan.instances))]
+        self.servers = [self._make() for _ in range(plan.instances)]
 
     def entry(self) -> dict[str, Any]:
         """The variant as the inference router is told of it: only servers that answer."""

@@ -32,7 +32,10 @@ def data_of(part: Message) -> Iterator[Datum]:
 
     yield datum("Invocations", [1.0], [requests])
     shares = part["per_instances"]
-    yield datum("InvocationsPerInstance", [1 / count for count, _ in shares], [many for _, many in shares])
+    # A request that found no instance counts as if there were one.
+    yield datum(
+        "InvocationsPerInstance", [1 / max(1, count) for count, _ in shares], [many for _, many in shares]
+    )
     for name, key in _ERRORS.items():
         wrong = part[key]
         pairs = [(value, count) for value, count in ((0.0, requests - wrong), (1.0, wrong)) if count]
