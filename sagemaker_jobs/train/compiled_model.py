@@ -201,13 +201,12 @@ def to_onnx(forest: Forest, model_sha256: str, probe: np.ndarray) -> bytes:
         nodes.append(helper.make_node("Exp", ["margins"], ["scores"]))
     elif forest.transform == "softmax":
         nodes.append(helper.make_node("Softmax", ["margins"], ["scores"], axis=1))
-    shape = {"rows": ["count", forest.columns], "scores": ["count", forest.groups]}
     output = "margins" if forest.transform == "none" else "scores"
     graph = helper.make_graph(
         nodes,
         "booster",
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, shape["rows"])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape["scores"])],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["count", forest.columns])],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["count", forest.groups])],
         [one] if forest.transform == "sigmoid" else [],
     )
     model = helper.make_model(

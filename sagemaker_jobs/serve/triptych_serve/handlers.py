@@ -163,7 +163,7 @@ def load_handlers(model_dir: Path, code_dir: Path | None = None, program: str | 
     if script is not None:
         own = _import_handlers(script)
     try:
-        model = own["model_fn"](str(model_dir)) if "model_fn" in own else load_xgboost(model_dir)
+        model: Any = own["model_fn"](str(model_dir)) if "model_fn" in own else load_xgboost(model_dir)
     except ModelUnusable:
         raise
     except Exception as error:

@@ -127,9 +127,9 @@ class Connection(asyncio.Protocol):
                 if not head.keep_alive:
                     self._deaf = True
                     return
-            head = self._reader.awaits_body_of
-            if head is not None and head.expects_continue and head is not self._continued:
-                self._continued = head
+            waiting = self._reader.awaits_body_of
+            if waiting is not None and waiting.expects_continue and waiting is not self._continued:
+                self._continued = waiting
                 self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         except Malformed as error:
             self._deaf = True

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from triptych_serve.handlers import Handlers, ModelUnusable, load_handlers
+from triptych_serve.handlers import Handlers, load_handlers
 from triptych_serve.protocol import Connection, Dispatcher
 from triptych_serve.supervisor import Heartbeat, Supervisor
+from triptych_serve.xgboost_model import ModelUnusable
 
 CHANNEL_VARIABLE = "TRIPTYCH_CHANNEL_FD"
 _DRAIN_SECONDS = 30.0
