@@ -1,4 +1,4 @@
-"""The rules of the model and deployment functions, by tables."""
+"""The rules of the model's functions and of those that explain and end failures, by tables."""
 
 from __future__ import annotations
 
@@ -35,8 +35,6 @@ def load(function: str, module: str) -> ModuleType:
 inputs = load("resolve_training", "inputs")
 champion = load("resolve_training", "champion")
 gates = load("judge_model", "gates")
-package = load("resolve_deployment", "package")
-probe = load("test_endpoint", "probe")
 explanation = load("explain_failure", "explanation")
 ending = load("fail_execution", "ending")
 
@@ -47,8 +45,6 @@ ENVIRONMENT = {
     "XGBOOST_IMAGE_URI": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1",
     "TRAIN_SOURCE_URI": "s3://code/sagemaker/train/1/train.tar.gz",
     "EVALUATE_SOURCE_URI": "s3://code/sagemaker/evaluate/1/evaluate.pyz",
-    "ENDPOINT_NAME": "triptych-flights",
-    "POLL_SECONDS": "7",
 }
 RUN = "s3://data/runs/run-1"
 DATASET = {
@@ -142,12 +138,11 @@ def test_no_dataset_says_what_to_do() -> None:
         inputs.resolve(request, inputs.Settings.from_environment(ENVIRONMENT), CONTRACT, {}, read)
 
 
-@pytest.mark.parametrize("function", [inputs.Settings, package.Settings], ids=["training", "deployment"])
-def test_a_missing_variable_is_named(function: Any) -> None:
-    for name in function.__dataclass_fields__:
+def test_a_missing_variable_is_named() -> None:
+    for name in inputs.Settings.__dataclass_fields__:
         some = {key: value for key, value in ENVIRONMENT.items() if key != name.upper()}
         with pytest.raises(Exception, match=f"{name.upper()} is not set"):
-            function.from_environment(some)
+            inputs.Settings.from_environment(some)
 
 
 @pytest.mark.parametrize(
@@ -282,98 +277,6 @@ def test_package_properties_are_text_with_the_lineage() -> None:
     assert found["trigger"] == "schedule"
     assert found["champion"] == "none"
     assert all(isinstance(value, str) for value in found.values())
-
-
-@pytest.mark.parametrize(
-    ("packages", "asked", "expected"),
-    [
-        pytest.param([packaged(2, "Rejected"), packaged(1)], None, "g/1", id="latest approved"),
-        pytest.param(
-            [packaged(2), packaged(1)], packaged(1)["ModelPackageArn"], "g/1", id="the one asked for"
-        ),
-    ],
-)
-def test_package_to_deploy(packages: list[dict[str, Any]], asked: str | None, expected: str) -> None:
-    assert package.find_package(Registry(*packages), "g", asked)["ModelPackageArn"].endswith(expected)
-
-
-@pytest.mark.parametrize(
-    ("packages", "asked", "message"),
-    [
-        pytest.param([], None, "has no approved package", id="none"),
-        pytest.param(
-            [packaged(1, "PendingManualApproval")],
-            packaged(1)["ModelPackageArn"],
-            "is PendingManualApproval, not Approved",
-            id="not approved",
-        ),
-    ],
-)
-def test_what_is_not_approved_is_not_deployed(
-    packages: list[dict[str, Any]], asked: str | None, message: str
-) -> None:
-    with pytest.raises(package.NoApprovedPackage, match=message):
-        package.find_package(Registry(*packages), "g", asked)
-
-
-@pytest.mark.parametrize(
-    ("given", "batch"),
-    [(None, "s3://from/package"), ("s3://from/request", "s3://from/request")],
-    ids=["of the package", "of the request"],
-)
-def test_deployment_answer(given: str | None, batch: str) -> None:
-    request = package.Request("run-1", None, given, None)
-    found = package.resolve(
-        request,
-        package.Settings.from_environment(ENVIRONMENT),
-        CONTRACT,
-        packaged(1, batch_uri="s3://from/package", transform_uri="s3://out"),
-    )
-    assert found["test"]["batch_uri"] == batch
-    assert found["poll_seconds"] == 7
-    assert found["endpoint_name"] == "triptych-flights"
-    assert found["capture"]["uri"] == "s3://data/capture"
-
-
-PLAN = {
-    "batch_uri": "s3://b/test.csv",
-    "transform_uri": "s3://t/",
-    "rows": 2,
-    "max_latency_ms": 50,
-    "parity_tolerance": 1e-5,
-}
-
-
-@pytest.mark.parametrize(
-    ("scores", "latencies", "reason"),
-    [
-        pytest.param([0.25, 0.5], [1, 2], None, id="equal"),
-        pytest.param([0.25, 0.500009], [1, 2], None, id="within tolerance"),
-        pytest.param(
-            [0.25, 0.51], [1, 2], "row 2 scores 0.510000 at the endpoint and 0.500000", id="different"
-        ),
-        pytest.param([float("nan"), 0.5], [1, 2], "no probabilities", id="not a number"),
-        pytest.param(
-            [1.5, 0.5], [1, 2], "1 of 2 scores are no probabilities, the first 1.5", id="out of range"
-        ),
-        pytest.param([0.25, 0.5], [80, 90], "the median latency is 85.0 ms, more than 50 ms", id="slow"),
-    ],
-)
-def test_endpoint_answers(scores: list[float], latencies: list[float], reason: str | None) -> None:
-    answers = [probe.Answer(score, latency) for score, latency in zip(scores, latencies, strict=True)]
-    found = probe.compare(probe.Plan.from_event(PLAN), ["1,2", "3,4"], [0.25, 0.5], answers)
-    assert found["verdict"] == ("stop" if reason else "pass")
-    assert (reason or "") in " ".join(found["reasons"])
-    assert found["sample"] == {"features": "1,2", "score": pytest.approx(scores[0], nan_ok=True)}
-
-
-def test_nothing_to_compare_with_is_an_error() -> None:
-    with pytest.raises(probe.NothingToCompare, match="no transform_uri"):
-        probe.Plan.from_event({**PLAN, "transform_uri": None})
-    with pytest.raises(probe.NothingToCompare, match="the batch output has 1"):
-        probe.compare(probe.Plan.from_event(PLAN), ["1", "2"], [0.1], [probe.Answer(0.1, 1)] * 2)
-    with pytest.raises(probe.NothingToCompare, match="empty"):
-        probe.first_lines(" \n", 2)
 
 
 JOB = {
