@@ -10,8 +10,8 @@ from dataclasses import dataclass
 SIMPLE_STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
 """statistics that need no distribution"""
 
-_BUCKET_BASE = 1.005
-_MOST_EXACT_VALUES = 500
+_BUCKET_BASE = 1.01
+_MOST_EXACT_VALUES = 200
 _NUMBER = r"\d{1,3}(?:\.\d{1,10})?"
 _PERCENTILE = re.compile(rf"(p|tm|wm|tc|ts)({_NUMBER})", re.IGNORECASE)
 _RANGE = re.compile(r"(tm|wm|tc|ts|pr)\((-?[\d.]*%?):(-?[\d.]*%?)\)", re.IGNORECASE)
@@ -38,7 +38,7 @@ class Summary:
 def summary(values: Sequence[float], counts: Sequence[float] | None = None) -> Summary:
     """The summary of values that occurred ``counts`` times each (once by default).
 
-    Past 500 different values the distribution keeps buckets 0.5 % wide; sum and extremes stay exact.
+    Past 200 different values the distribution keeps buckets 1 % wide; sum and extremes stay exact.
     """
     weights: Sequence[float] = counts if counts else [1.0] * len(values)
     merged: dict[float, float] = {}
