@@ -17,7 +17,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 _EPILOG = """\
 exit codes: 0 done; 1 the run or the command failed; 2 wrong usage; 3 nothing is running or deployed here;
-4 the data or the model was rejected; 130 interrupted
+4 the data or the model was rejected, or the deployment rolled back; 130 interrupted
 """
 
 

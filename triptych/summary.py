@@ -11,7 +11,12 @@ from triptych.history import parse
 from triptych.place import Place
 from triptych.states import ExecutionRun, StateRun
 
-_REPORTS = {"data exploration": ("dataset", "exploration_uri"), "evaluation": ("model", "report_uri")}
+_REPORTS = {
+    "data exploration": ("dataset", "exploration_uri"),
+    "evaluation": ("model", "report_uri"),
+    "deployment": ("deployment", "report_uri"),
+}
+_ROLLED_BACK = "DeploymentRolledBack"
 
 
 def as_json(place: Place, run: ExecutionRun) -> dict[str, Any]:
@@ -27,7 +32,8 @@ def as_json(place: Place, run: ExecutionRun) -> dict[str, Any]:
         failed = run.failed_state()
         where = {"machine": failed[0].machine, "failed_state": failed[1].name} if failed else {}
         found |= {"error": run.error, "cause": plain_cause(run.cause), "failed_state": None, **where}
-        return found
+        report = _rollback_report(run)
+        return found | ({"reports": {"deployment": str(place.file_of(report) or report)}} if report else {})
     found |= {"is_new": output.get("is_new"), "dataset": output.get("dataset")}
     dataset = output.get("dataset") or {}
     if dataset.get("run_uri"):
@@ -67,6 +73,8 @@ def failure_lines(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> l
     rejected = is_rejected(run)
     use_case = place.use_case_of(run.machine)
     ended = "ended as rejected" if rejected else run.status.lower().replace("_", " ")
+    if rejected and run.error == _ROLLED_BACK:
+        ended = "was rolled back"
     lines = ["", f"{run.name} {ended} after {run.seconds:.1f} s"]
     failed = run.failed_state()
     if failed:
@@ -78,7 +86,11 @@ def failure_lines(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> l
     task = failed is not None and failed[1].resource is not None
     asked = [run.name, failed[1].name] if failed and task else [run.name]
     lines.append(f"  its logs  {place.advise('logs', *asked, use_case=use_case)}")
-    if rejected:
+    lines += [f"  report    {name}: {path}" for name, path in told.get("reports", {}).items()]
+    if rejected and run.error == _ROLLED_BACK:
+        lines.append("  the former model serves, the new one is rejected; once it is mended:")
+        lines.append(f"            {place.advise('run', use_case)}")
+    elif rejected:
         lines.append("  what is in use stays in use; once the data or the limits are mended:")
         lines.append(f"            {place.advise('run', use_case)}")
     else:
@@ -89,8 +101,19 @@ def failure_lines(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> l
 
 
 def is_rejected(run: ExecutionRun) -> bool:
-    """Whether nothing broke: the data or the model did not meet its limits."""
-    return run.status == "FAILED" and (run.error or "").endswith("Rejected")
+    """Whether nothing broke: the data or the model did not meet its limits, or did not in production."""
+    error = run.error or ""
+    return run.status == "FAILED" and (error.endswith("Rejected") or error == _ROLLED_BACK)
+
+
+def _rollback_report(run: ExecutionRun) -> str | None:
+    """The page about a deployment that was rolled back, where one was made."""
+    for state in _states(run):
+        record = (parse(state.output) or {}).get("record") if state.name == "Report the rollback" else None
+        if record:
+            uri: str | None = (record.get("report") or {}).get("report_uri")
+            return uri
+    return None
 
 
 def _results(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> list[str]:
@@ -116,7 +139,7 @@ def _results(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> list[s
         f"package     {model.get('model_package_arn', '').split(':model-package/')[-1]}{_champion(model)}"
     )
     test = deployment.get("test") or {}
-    lines.append(f"endpoint    {deployment.get('endpoint_name')}, {_latency(test)}")
+    lines.append(f"endpoint    {deployment.get('endpoint_name')}, {_outcome(deployment)}{_latency(test)}")
     lines += [f"  {line}" for line in _sample_lines(test.get("sample"))]
     for name, path in told.get("reports", {}).items():
         lines.append(f"report      {name}: {path}")
@@ -167,6 +190,12 @@ def _champion(model: Mapping[str, Any]) -> str:
     champion = model.get("champion") or {}
     before = (champion.get("model_package_arn") or "").split(":model-package/")[-1]
     return f", champion before: {before}" if before else ", the first champion"
+
+
+def _outcome(deployment: Mapping[str, Any]) -> str:
+    strategy = str(deployment.get("strategy") or "").replace("_", " ")
+    outcome = deployment.get("outcome")
+    return f"{outcome}{f' by {strategy}' if strategy else ''}, " if outcome else ""
 
 
 def _latency(test: Mapping[str, Any]) -> str:

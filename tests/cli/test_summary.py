@@ -81,6 +81,22 @@ def test_a_rejection_is_no_failure_to_go_on_from() -> None:
     ]
 
 
+def test_a_rollback_names_its_page_and_what_serves() -> None:
+    run = failed_run(error="DeploymentRolledBack", cause="alarm errors went off")
+    page = "s3://data/deployments/run-1/deployment.html"
+    report = read([(0, "ExecutionStarted"), (0, "TaskStateEntered", "Report the rollback")], "FAILED", MODEL)
+    report.states[0].output = json.dumps({"record": {"report": {"report_uri": page}}})
+    run.children[arn(MODEL)] = report
+    told = lines(run)
+    assert told[1] == "run-1 was rolled back after 5.0 s"
+    assert told[-3:] == [
+        f"  report    deployment: {page}",
+        "  the former model serves, the new one is rejected; once it is mended:",
+        "            triptych run flights",
+    ]
+    assert not [line for line in told if "resume" in line]
+
+
 @pytest.mark.parametrize(
     ("cause", "shown"),
     [
@@ -106,8 +122,9 @@ def test_causes(cause: str | None, shown: str | None) -> None:
         (failed_run("ABORTED", None, None), cli.EXIT_FAILED),
         (failed_run("TIMED_OUT", "States.Timeout"), cli.EXIT_FAILED),
         (failed_run(error="ModelRejected"), 4),
+        (failed_run(error="DeploymentRolledBack"), 4),
     ],
-    ids=["succeeded", "failed", "aborted", "timed out", "rejected"],
+    ids=["succeeded", "failed", "aborted", "timed out", "rejected", "rolled back"],
 )
 def test_exit_codes(run: ExecutionRun, code: int) -> None:
     assert exit_code(run) == code
@@ -129,7 +146,13 @@ RESULTS: dict[str, Any] = {
         "model_package_arn": "arn:aws:sagemaker:us-east-1:1:model-package/g/2",
         "champion": {"model_package_arn": "arn:aws:sagemaker:us-east-1:1:model-package/g/1"},
     },
-    "deployment": {"endpoint_name": "e", "test": {"latency_ms": {"median": 2.0}}},
+    "deployment": {
+        "endpoint_name": "e",
+        "outcome": "promoted",
+        "strategy": "blue_green",
+        "test": {"latency_ms": {"p50": 2.0}},
+        "report_uri": "s3://data/deployments/run-1/deployment.html",
+    },
 }
 
 
@@ -147,7 +170,8 @@ def test_results_name_everything_that_was_made(capsys: pytest.CaptureFixture[str
         "train 1,000",
         "✓ auc on test 0.7422 (at least 0.73)",
         "package     g/2, champion before: g/1",
-        "endpoint    e, answers in median 2.0 ms",
+        "endpoint    e, promoted by blue green, answers in p50 2.0 ms",
+        "report      deployment: s3://data/deployments/run-1/deployment.html",
         "triptych logs run-1 'Train it' --home /h",
     ):
         assert part in told
