@@ -170,7 +170,7 @@ class AsyncInferenceService:
         if now - self._measured >= self._measure_seconds:
             self._measured = now
             self._metrics.measure(self._endpoints(), now)
-        return _LOOK_SECONDS if names else self._measure_seconds
+        return min(_LOOK_SECONDS, self._measure_seconds) if names else self._measure_seconds
 
     def _endpoints(self) -> Iterator[tuple[str, int]]:
         """Each asynchronous endpoint and the instances that it has."""
