@@ -21,8 +21,9 @@ COMPILED_FILE = "compiled/model.onnx"
 """below the model folder; AWS's XGBoost container takes every file beside ``xgboost-model`` for a model"""
 PROBE_ROWS = 256
 ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE = 1e-6, 1e-5
-_MOST_EDGE_ROWS = 4096
-_MOST_SAMPLES = 8192
+_MOST_EDGE_ROWS, _MOST_SAMPLES = 4096, 8192
+_MOST_CELLS = 4_000_000
+_MOST_NODES = 5_000_000
 _DELETED_NODE = 2**32 - 1
 _SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 3.4e38, -3.4e38, 1e-45], dtype=np.float32)
 
@@ -94,7 +95,8 @@ def compile_checked(booster: Any, model_file: bytes, samples: np.ndarray) -> tup
     if best is not None:
         booster = booster[: int(best) + 1]
     forest = read_forest(booster)
-    samples = samples[:: -(-len(samples) // _MOST_SAMPLES) or 1]
+    most = min(_MOST_SAMPLES, max(1, _MOST_CELLS // forest.columns))
+    samples = samples[:: -(-len(samples) // most) or 1]
     edges = edge_rows(forest)
     rows = np.concatenate([edges, samples])
     probe = np.concatenate([edges[: PROBE_ROWS // 2], samples[: PROBE_ROWS // 2]])
@@ -128,6 +130,8 @@ def read_forest(booster: Any) -> Forest:
     if len(np.unique(group)) != groups:
         raise NotCompiled("a class or target has no tree")
     sizes = [len(tree["left_children"]) for tree in trees]
+    if sum(sizes) > _MOST_NODES:
+        raise NotCompiled(f"the trees have {sum(sizes)} nodes, more than {_MOST_NODES}")
 
     def joined(name: str, kind: type) -> np.ndarray:
         return np.concatenate([np.asarray(tree[name], dtype=kind) for tree in trees])
@@ -166,7 +170,7 @@ def edge_rows(forest: Forest) -> np.ndarray:
     rng = np.random.default_rng(0)
     thresholds = forest.thresholds()
     most = max((len(values) for values in thresholds.values()), default=1)
-    count = min(most, _MOST_EDGE_ROWS)
+    count = min(most, _MOST_EDGE_ROWS, max(1, _MOST_CELLS // forest.columns))
     exact = np.zeros((count, forest.columns), dtype=np.float32)
     for feature, values in thresholds.items():
         exact[:, feature] = rng.permutation(np.resize(values, max(count, len(values))))[:count]
@@ -185,8 +189,8 @@ def to_onnx(forest: Forest, model_sha256: str, probe: np.ndarray) -> bytes:
     """
     try:
         from onnx import TensorProto, helper
-    except ModuleNotFoundError as error:
-        raise NotCompiled("the package 'onnx' is not installed here") from error
+    except ImportError as error:
+        raise NotCompiled(f"the package 'onnx' is not installed here ({error})") from error
     nodes = [_ensemble(helper, forest)]
     one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
     if forest.transform == "sigmoid":
@@ -263,8 +267,8 @@ def runner(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """A function from rows to scores that runs the ONNX model; raises NotCompiled."""
     try:
         import onnxruntime
-    except ModuleNotFoundError as error:
-        raise NotCompiled("the package 'onnxruntime' is not installed here") from error
+    except ImportError as error:
+        raise NotCompiled(f"the package 'onnxruntime' is not installed here ({error})") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:

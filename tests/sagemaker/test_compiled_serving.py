@@ -226,7 +226,7 @@ def test_without_onnx_runtime_xgboost_serves(model_dir: Path, tmp_path: Path) ->
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == [
-        "the compiled model is not used, XGBoost serves: onnxruntime is not installed here",
+        "the compiled model is not used, XGBoost serves: onnxruntime is not installed here (not here)",
         "200",
     ]
 

@@ -172,6 +172,14 @@ def test_early_stopping_as_xgboost_leaves_it(compiling: Any) -> None:
     np.testing.assert_allclose(compiling.runner(content)(more), expected, rtol=2e-6)
 
 
+def test_wide_models_are_tried_on_fewer_rows(compiling: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a model of many thousand columns does not need gigabytes for its comparison."""
+    monkeypatch.setattr(compiling, "_MOST_CELLS", 10 * COLUMNS)
+    _, parity = compiling.compile_checked(boosted("binary", objective="binary:logistic"), b"file", samples())
+    assert 10 < parity.edge_rows <= 8 + 3 * 10
+    assert parity.rows - parity.edge_rows == 10
+
+
 def _categorical() -> Any:
     rows = np.random.default_rng(0).integers(0, 6, size=(300, 1)).astype(np.float32)
     matrix = xgboost.DMatrix(rows, rows[:, 0] % 2, feature_types=["c"], enable_categorical=True)
@@ -258,5 +266,5 @@ def test_training_serves_with_xgboost_where_onnx_is_not_installed(tmp_path: Path
         check=True,
     )
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found == {"file": None, "reason": "the package 'onnx' is not installed here"}
+    assert found == {"file": None, "reason": "the package 'onnx' is not installed here (not here)"}
     assert not (tmp_path / "compiled").exists()

@@ -35,8 +35,8 @@ def load_compiled(model_dir: Path, model_file: bytes, columns: int, reference: P
         return None
     try:
         import onnxruntime
-    except ModuleNotFoundError as error:
-        raise CompiledUnusable("onnxruntime is not installed here") from error
+    except ImportError as error:
+        raise CompiledUnusable(f"onnxruntime is not installed here ({error})") from error
     if path.stat().st_size > _LARGEST_FILE_BYTES:
         raise CompiledUnusable(f"it has more than {_LARGEST_FILE_BYTES} bytes")
     options = onnxruntime.SessionOptions()
