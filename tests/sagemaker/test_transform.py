@@ -249,6 +249,32 @@ def test_an_own_script_gets_the_payloads_of_a_container(
         place += answer["lines"]
 
 
+@pytest.mark.parametrize(
+    ("content_type", "wanted"),
+    [
+        ("text/csv", "str"),
+        ("application/jsonlines", "str"),
+        ("application/x-parquet", "bytes"),
+        ("image/png", "bytes"),
+    ],
+)
+def test_an_own_script_gets_text_or_bytes(laptop: Laptop, content_type: str, wanted: str) -> None:
+    name = f"own-{content_type.replace('/', '-')}"
+    script = (
+        "def transform_fn(model, body, kind, accept): return f'{type(body).__name__} {kind} {accept}', accept"
+    )
+    params = transform_params(
+        name,
+        own_model(laptop, name, script),
+        laptop.put(f"{name}/rows", b"\x01\x02"),
+        input={"ContentType": content_type, "SplitType": "None"},
+        output={"Accept": "text/plain", "AssembleWith": "None"},
+    )
+    job = run(laptop, params)
+    assert job["TransformJobStatus"] == "Completed", job.get("FailureReason")
+    assert outputs(laptop, name) == {"rows.out": f"{wanted} {content_type} text/plain".encode()}
+
+
 def test_a_single_record_is_one_request(laptop: Laptop) -> None:
     uri = laptop.put("own-single/rows.csv", "1,2,3\r\n\n4,5,6\n")
     model = own_model(laptop, "own-single", ANSWERING)
@@ -478,6 +504,32 @@ def test_a_parquet_object_is_one_payload(laptop: Laptop, model: str) -> None:
     assert "s3://data/tables/large.parquet: the object has" in job["FailureReason"]
     assert "more than the 1048576 that MaxPayloadInMB allows" in job["FailureReason"]
     assert len(outputs(laptop, "transform-tables")["small.parquet.out"].split()) == 1000
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/json"], ids=["streamed", "whole"])
+def test_bad_parquet_objects(laptop: Laptop, model: str, accept: str) -> None:
+    name = f"bad-tables-{accept.rsplit('/', 1)[-1]}"
+    good = {column: [1.0, 2.0] for column in "abc"}
+    tables = {"good": good, "unknown": good | {"late": [0, 1]}, "text": good | {"b": ["x", "y"]}}
+    for key, columns in tables.items():
+        sink = io.BytesIO()
+        parquet.write_table(pyarrow.table(columns), sink)
+        laptop.put(f"{name}/{key}.parquet", sink.getvalue())
+    laptop.put(f"{name}/csv.parquet", "1,2,3\n")
+    kinds = {
+        "input": {"ContentType": "application/x-parquet", "SplitType": "None"},
+        "output": {"Accept": accept},
+    }
+    reason = run(laptop, transform_params(name, model, f"s3://data/{name}/", **kinds))["FailureReason"]
+    assert reason.startswith("ClientError: 3 of 4 objects failed. ")
+    for key, wanted in (
+        ("csv", "the body is not Parquet that can be read"),
+        ("text", "column 2 (b) of the Parquet file holds string, not numbers"),
+        ("unknown", "the Parquet file has unknown late"),
+    ):
+        told = f"s3://data/{name}/{key}.parquet: Bad HTTP status received from algorithm: 400. {wanted}"
+        assert told in reason
+    assert list(outputs(laptop, name)) == ["good.parquet.out"]
 
 
 def test_a_line_over_the_limit(laptop: Laptop, model: str) -> None:

@@ -5,15 +5,16 @@ A container without pyarrow still answers: ``formats`` then reads and writes in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_BATCH_ROWS = 16_384
-"""rows of a Parquet file that are turned at once: few enough to stay in a core's cache"""
+_BLOCK_ROWS = 16_384
+"""rows of a Parquet file that are read at once: few enough to stay in a core's cache"""
 _MISSING = ("", "NA", "na", "Na", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "none", "NONE")
 
 
@@ -54,32 +55,35 @@ def read_csv(body: bytes, width: int) -> np.ndarray | None:
     return rows
 
 
-def read_parquet(body: bytes, names: Sequence[str] | None, width: int | None) -> np.ndarray:
-    """float32 rows in the order of ``names``, NaN for null; raises Unreadable.
+def read_parquet(
+    source: bytes | Path, names: Sequence[str] | None, width: int | None
+) -> Iterator[np.ndarray]:
+    """The float32 rows of a file's content, or of a file, in blocks; in the order of ``names``, NaN for null.
 
-    Columns are found by name. A file that knows none of the names is taken by position.
+    Columns are found by name. A file that knows none of the names is taken by position. Raises Unreadable.
     """
     import pyarrow
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(pyarrow.BufferReader(body))
+        file = (
+            parquet.ParquetFile(source, memory_map=True)
+            if isinstance(source, Path)
+            else parquet.ParquetFile(pyarrow.BufferReader(source))
+        )
         schema = file.schema_arrow
         chosen = _choose_columns(schema.names, names, width)
         for number, index in enumerate(chosen, 1):
             _check_type(number, schema.field(index))
-        rows = np.empty((file.metadata.num_rows, len(chosen)), dtype=np.float32)
-        start = 0
-        for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
-            stop = start + batch.num_rows
+        for batch in file.iter_batches(_BLOCK_ROWS, use_threads=False):
+            rows = np.empty((batch.num_rows, len(chosen)), dtype=np.float32)
             for number, index in enumerate(chosen):
-                rows[start:stop, number] = _as_floats(batch.column(index))
-            start = stop
+                rows[:, number] = _as_floats(batch.column(index))
+            yield rows
     except (pyarrow.ArrowException, OSError) as error:
         raise Unreadable(
             f"the body is not Parquet that can be read: {' '.join(str(error).split())}"
         ) from error
-    return rows
 
 
 def _choose_columns(found: Sequence[str], names: Sequence[str] | None, width: int | None) -> list[int]:

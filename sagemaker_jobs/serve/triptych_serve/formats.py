@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,18 +97,25 @@ def decode(body: bytes, content_type: str | None, names: Sequence[str] | None, c
     if kind == CSV:
         return _decode_csv(body, names, columns)
     if kind == PARQUET:
-        try:
-            rows = columnar.read_parquet(body, names, columns)
-        except columnar.Unreadable as error:
-            raise RequestRefused(str(error)) from error
-        if not len(rows):
-            raise RequestRefused("the Parquet file holds no rows; send at least one")
-        return rows
+        return np.concatenate(list(decode_parquet(body, names, columns)))
     text = _text_of(body)
     records, lines = _json_records(text) if kind == JSON else _json_lines(text)
     if not records:
         raise RequestRefused("the request holds no rows")
     return _rows_of(records, lines, names, columns)
+
+
+def decode_parquet(source: bytes | Path, names: Sequence[str] | None, columns: int | None) -> Iterator[Rows]:
+    """The rows of a Parquet body, or of a file, in blocks of some thousands; raises RequestRefused."""
+    count = 0
+    try:
+        for rows in columnar.read_parquet(source, names, columns):
+            count += len(rows)
+            yield rows
+    except columnar.Unreadable as error:
+        raise RequestRefused(str(error)) from error
+    if not count:
+        raise RequestRefused("the Parquet file holds no rows; send at least one")
 
 
 def _text_of(body: bytes) -> str:

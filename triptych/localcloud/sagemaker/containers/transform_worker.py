@@ -12,7 +12,17 @@ from typing import Any
 from record_filters import FindsNothing, Kind, join, parse_all, render_all, selector
 from transform_payloads import Payload
 from transform_task import Failure, TransformTask
-from triptych_serve.formats import CSV, JSON, JSON_LINES, RequestRefused, choose_accept, format_of
+from triptych_serve.formats import (
+    CSV,
+    JSON,
+    JSON_LINES,
+    PARQUET,
+    RequestRefused,
+    choose_accept,
+    decode_parquet,
+    encode,
+    format_of,
+)
 from triptych_serve.handlers import Handlers, ModelUnusable, Request, default_input_fn, load_handlers
 from triptych_serve.xgboost_model import XGBoostModel
 
@@ -92,8 +102,10 @@ class Answering:
 
     def answer(self, payload: Payload) -> Answer:
         """The payload's answer."""
-        content = payload.read()
         try:
+            if self._streams:
+                return self._stream(payload)
+            content = payload.read()
             if self._task.split and (not content or content.isspace()):
                 return Answer()
             if self._task.processes_data:
@@ -105,23 +117,31 @@ class Answering:
         except _Refused as refused:
             return Answer(failure=refused.failure)
 
+    @property
+    def _streams(self) -> bool:
+        """Whether a Parquet object is scored block by block, which no one can tell from the answer."""
+        return not self._own and self._source_format == PARQUET and self._answer_format in _LINE_FORMATS
+
+    def _stream(self, payload: Payload) -> Answer:
+        model, parts, count = self._handlers.model, [], 0
+        try:
+            for rows in decode_parquet(Path(payload.path), model.names, model.columns):
+                parts.append(encode(model.predict(rows), self._answer_format))
+                count += len(rows)
+        except RequestRefused as error:
+            raise _Refused(_bad_status(error.status_code, str(error), None)) from error
+        return Answer(b"".join(parts), count)
+
     def _ask(self, body: bytes, payload: Payload, lines: Sequence[int] | None) -> bytes:
         """The answer to a request; ``lines`` are the payload's lines that it was made of, when not all of them."""
         response = self._handlers.answer([Request(body, self._task.content_type, self._task.accept)])[0]
         answer: bytes = response.body
         if response.status == 200:
             return answer
-        detail = answer.decode("utf-8", "replace").strip()[:_DETAIL_CHARACTERS]
         row = self._row_at_fault(body)
         line = payload.first_line() + ((lines[row - 1] if lines else row) - 1 if row else 0)
-        raise _Refused(
-            Failure(
-                "ClientError" if response.status < 500 else "AlgorithmError",
-                f"Bad HTTP status received from algorithm: {response.status}. {detail}",
-                response.status,
-                line if self._task.split or row else None,
-            )
-        )
+        detail = answer.decode("utf-8", "replace")
+        raise _Refused(_bad_status(response.status, detail, line if self._task.split or row else None))
 
     def _row_at_fault(self, body: bytes) -> int | None:
         """Which row of the request our own functions refused; a user's do not tell."""
@@ -187,6 +207,12 @@ class Answering:
             line = payload.first_line() + numbers[len(chosen)] - 1
             raise _Refused(Failure("ClientError", str(error), line=line)) from error
         return chosen
+
+
+def _bad_status(status: int, detail: str, line: int | None) -> Failure:
+    kind = "ClientError" if status < 500 else "AlgorithmError"
+    told = detail.strip()[:_DETAIL_CHARACTERS]
+    return Failure(kind, f"Bad HTTP status received from algorithm: {status}. {told}", status, line)
 
 
 def _answer_format(accept: str | None) -> str | None:
