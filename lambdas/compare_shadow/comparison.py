@@ -126,8 +126,7 @@ def judge(
     rate = added_error_rate(production, shadow)
     if rate is not None and rate > limits.max_error_rate:
         reasons.append(
-            f"the shadow failed {rate:.2%} of {shadow.requests} requests that production "
-            f"{'answered' if not production.server_errors else 'mostly answered'}, "
+            f"the shadow failed {rate:.2%} of {shadow.requests} requests, "
             f"at most {limits.max_error_rate:.2%} is allowed"
         )
     enough = comparison.pairs >= limits.min_requests
@@ -148,8 +147,8 @@ def judge(
     if rate is None:
         return "stop", ["CloudWatch has no requests of the shadow variant, so its errors are not known"]
     return "promote", [
-        f"{comparison.pairs} pairs of answers are {comparison.mean:.4g} apart on average, "
-        f"{rate:.2%} of the shadow's requests failed"
+        f"{comparison.pairs} pairs of answers are {comparison.mean:.4g} apart on average, and "
+        f"{f'{rate:.2%}' if rate else 'none'} of the shadow's requests failed"
     ]
 
 

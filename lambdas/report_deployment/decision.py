@@ -7,12 +7,12 @@ from typing import Any
 
 from triptych.core.charts import bar_chart, interval_chart, number
 from triptych.core.experiment import TITLES
-from triptych.core.report import Tile, escape, figure, figures, section, table, tiles
+from triptych.core.report import Tile, escape, figure, section, table, tiles
 
 _VERDICTS = {
-    "promote": ("promote the new model", "good"),
-    "keep": ("keep the champion", "warn"),
-    "stop": ("stop, the old model stays", "bad"),
+    "promote": ("promote", "good"),
+    "keep": ("keep", "warn"),
+    "stop": ("stop", "bad"),
     "continue": ("not decided", ""),
 }
 
@@ -150,14 +150,10 @@ def _shadow(decision: Mapping[str, Any]) -> str:
         for name in ("production", "shadow")
         if name in errors
     ]
-    chart = figures(
-        [
-            figure(
-                bar_chart("Differences", labels, bins["pairs"], unit="pairs"),
-                "Differences",
-                "how far apart the two scores of a request are",
-            )
-        ]
+    chart = figure(
+        bar_chart("Differences", labels, bins["pairs"], unit="pairs", colour=2, width=1080, height=190),
+        "Differences",
+        "how far apart the two scores of a request are",
     )
     return section(
         "The shadow test",

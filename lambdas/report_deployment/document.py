@@ -21,7 +21,7 @@ class Facts:
     story: Story
     traffic: Traffic
     alarms: Sequence[Alarm]
-    test: Mapping[str, Any] | None
+    tests: Mapping[str, Mapping[str, Any]]
     model_package_arn: str
     execution_id: str
     execution_name: str
@@ -45,7 +45,7 @@ def document(facts: Facts) -> dict[str, Any]:
         "configurations": {"before": story.former_configuration, "after": story.final_configuration},
         "failure": facts.subject.failure,
         "decision": facts.subject.decision,
-        "test": facts.test,
+        "tests": facts.tests,
         "written": _time(facts.written),
         "window": {"start": _time(story.start), "end": _time(story.end)},
         "events": [{"at": _time(event.at), "text": event.text, "tone": event.tone} for event in story.events],

@@ -80,7 +80,8 @@ def handler(event: Request, context: object) -> dict[str, Any]:
         story=tell(subject, history, [change for one in alarms for change in one.changes], now),
         traffic=traffic(cloudwatch, event.endpoint_name, event.variant_names, start, end),
         alarms=alarms,
-        test=event.test,
+        # the machine keeps the last test only; the history has that of the staging endpoint too
+        tests=history.tests or ({"endpoint": event.test} if event.test else {}),
         model_package_arn=event.model_package_arn,
         execution_id=event.execution_id,
         execution_name=event.execution_name,

@@ -38,6 +38,8 @@ class Look:
     configuration: str
     fleets: tuple[Fleet, ...]
     reason: str | None = None
+    shadowed: frozenset[str] = frozenset()
+    """the configurations that send copies of requests to a shadow"""
 
     def shares(self) -> dict[tuple[str, str], float]:
         """Each fleet's share of the requests, by configuration and variant; empty where nothing serves."""
@@ -68,37 +70,48 @@ class Verdict:
 
 @dataclass
 class History:
-    """In order of time."""
+    """In order of time. ``tests`` are the last answers of the endpoint test, by stage."""
 
     looks: list[Look] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    tests: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def read(events: Iterable[Mapping[str, Any]]) -> History:
     """``events`` as GetExecutionHistory gives them, oldest first, with their data."""
     history = History()
+    stages: dict[int, str] = {}
     for event in events:
         at = event["timestamp"].astimezone(UTC)
         if details := event.get("taskSucceededEventDetails"):
-            _succeeded(history, at, details)
+            _succeeded(history, at, details, stages.get(event["previousEventId"]))
         elif details := event.get("taskScheduledEventDetails"):
-            _scheduled(history, at, details)
+            parameters = _document(details.get("parameters"))
+            _scheduled(history, at, details["resource"], parameters)
+            asked = parameters.get("Payload")
+            if isinstance(asked, dict) and "stage" in asked:
+                stages[event["id"]] = str(asked["stage"])
+        elif event["previousEventId"] in stages:  # a task's events are a chain: scheduled, started, succeeded
+            stages[event["id"]] = stages[event["previousEventId"]]
     return history
 
 
-def _succeeded(history: History, at: datetime, details: Mapping[str, Any]) -> None:
+def _succeeded(history: History, at: datetime, details: Mapping[str, Any], stage: str | None) -> None:
     output = _document(details.get("output"))
     if details["resource"] == "describeEndpoint" and "EndpointStatus" in output:
         history.looks.append(_look(at, output))
     payload = output.get("Payload")
-    if isinstance(payload, dict) and payload.get("kind") in ("experiment", "shadow"):
+    if not isinstance(payload, dict):
+        return
+    if payload.get("kind") in ("experiment", "shadow"):
         history.verdicts.append(Verdict(at, payload))
+    elif stage is not None and "verdict" in payload:
+        history.tests[stage] = payload
 
 
-def _scheduled(history: History, at: datetime, details: Mapping[str, Any]) -> None:
-    text = _CHANGES.get(details["resource"])
-    parameters = _document(details.get("parameters"))
+def _scheduled(history: History, at: datetime, action: str, parameters: Mapping[str, Any]) -> None:
+    text = _CHANGES.get(action)
     if text is None or "EndpointName" not in parameters:
         return
     configuration = parameters.get("EndpointConfigName")
@@ -106,7 +119,7 @@ def _scheduled(history: History, at: datetime, details: Mapping[str, Any]) -> No
         Change(
             at,
             parameters["EndpointName"],
-            details["resource"],
+            action,
             configuration,
             text.format(
                 EndpointName=parameters["EndpointName"], EndpointConfigName=configuration or "(unknown)"
@@ -130,6 +143,11 @@ def _look(at: datetime, answer: Mapping[str, Any]) -> Look:
         configuration,
         tuple(fleets),
         answer.get("FailureReason"),
+        frozenset(
+            str(one.get("EndpointConfigName") or "")
+            for one in (answer, pending)
+            if one.get("ShadowProductionVariants")
+        ),
     )
 
 

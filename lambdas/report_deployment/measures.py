@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from triptych.core.traffic import Point, metric_data, variant_query
+from triptych.core.traffic import Point, by_the_minute, metric_data, variant_query
 
 _PERIODS = (1, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 _MOST_POINTS = 360
@@ -72,15 +72,10 @@ def traffic(
     seconds = max((end - start).total_seconds(), 1.0)
     finest = next((period for period in _PERIODS if seconds / period <= _MOST_POINTS), _PERIODS[-1])
     found = _traffic(cloudwatch, endpoint, variants, start, end, finest)
-    if finest < 60 and _by_the_minute(found, end - start):
+    counted = (point.at for metrics in found.variants.values() for point in metrics["requests"])
+    if finest < 60 and by_the_minute(counted):
         found = _traffic(cloudwatch, endpoint, variants, start.replace(second=0, microsecond=0), end, 60)
     return found
-
-
-def _by_the_minute(found: Traffic, length: timedelta) -> bool:
-    """Whether there is nothing, or values only at full minutes: metrics of standard resolution."""
-    moments = [point.at for metrics in found.variants.values() for point in metrics["requests"]]
-    return not moments or (length > timedelta(minutes=2) and all(moment.second == 0 for moment in moments))
 
 
 def _traffic(

@@ -24,8 +24,12 @@ class Models:
             looks and looks[0].status == "Creating"
         )
         self.former_configuration = None if created or not looks else looks[0].configuration
-        updates = [change.configuration for change in changes if change.action == "updateEndpoint"]
-        self._trial = updates[0] if updates and strategy in ("ab", "shadow") else None
+        self._trials = {name for look in looks for name in look.shadowed} | {
+            fleet.configuration
+            for look in looks
+            for fleet in look.fleets
+            if strategy == "ab" and fleet.variant == self._on_trial
+        }
         trial = strategy == "ab" and self.former_configuration is not None
         self._former, self._new = ("champion", "challenger") if trial else ("former model", "new model")
         self.names = (self._former, self._new) if self.former_configuration else (self._new,)
@@ -36,7 +40,7 @@ class Models:
             return self._new
         if configuration == self.former_configuration:
             return self._former
-        if configuration == self._trial:
+        if configuration in self._trials:
             challenges = self._strategy == "ab" and variant == self._on_trial
             return self._new if challenges else self._former
         return self._new
@@ -56,7 +60,7 @@ class Models:
         for look in self._looks:
             shares = self.shares(look)
             if shares and shares != last:
-                yield (look.at if last else min(start, look.at)), shares
+                yield self._since(look, start), shares
                 last = shares
 
     def variants_over_time(self, start: datetime) -> Iterator[tuple[datetime, Mapping[str, str]]]:
@@ -69,5 +73,8 @@ class Models:
                     behind.setdefault(variant, set()).add(self.name(configuration, variant))
             found = {variant: next(iter(names)) for variant, names in behind.items() if len(names) == 1}
             if behind and found != last:
-                yield (look.at if last else min(start, look.at)), found
+                yield self._since(look, start), found
                 last = found
+
+    def _since(self, look: Look, start: datetime) -> datetime:
+        return min(start, look.at) if look is self._looks[0] else look.at

@@ -32,7 +32,7 @@ def render(facts: Facts) -> str:
         decision_section(subject.decision, subject.variant_names) if subject.decision else "",
         _alarm_section(facts.alarms, axis),
         _event_section(facts),
-        _test_section(facts.test),
+        _test_section(facts.tests),
         _details(facts),
     ]
     return page(
@@ -46,8 +46,11 @@ def render(facts: Facts) -> str:
 
 def _tiles(facts: Facts) -> list[Tile]:
     story, traffic = facts.story, facts.traffic
-    requests, failed = traffic.total("requests"), traffic.total("server_errors")
-    refused = traffic.total("client_errors")
+    # what a shadow gets are copies
+    answering = facts.subject.variant_names[: 1 if facts.subject.strategy == "shadow" else None]
+    requests, failed, refused = (
+        traffic.total(metric, answering) for metric in ("requests", "server_errors", "client_errors")
+    )
     found = [Tile("Strategy", STRATEGIES.get(facts.subject.strategy, facts.subject.strategy))]
     if story.began and story.settled:
         found.append(
@@ -238,16 +241,10 @@ def _alarm_section(alarms: Sequence[Alarm], axis: Axis) -> str:
     )
 
 
-def _test_section(test: Mapping[str, Any] | None) -> str:
-    """One test, or several by name (of the staging endpoint, of production)."""
-    if not test:
-        return ""
-    named = {"endpoint": test} if "verdict" in test else test
+def _test_section(tests: Mapping[str, Mapping[str, Any]]) -> str:
     parts = []
     rows = []
-    for name, result in named.items():
-        if not isinstance(result, dict) or "verdict" not in result:
-            continue
+    for name, result in tests.items():
         passed = result["verdict"] == "pass"
         latency = result.get("latency_ms") or {}
         refused = result.get("refused") or []
@@ -310,8 +307,14 @@ def _details(facts: Facts) -> str:
     rows = [
         ["Endpoint", escape(facts.subject.endpoint)],
         ["Model package", _mono(facts.model_package_arn)],
-        ["Configuration before", _mono(story.former_configuration or "none")],
-        ["Configuration after", _mono(story.final_configuration or "none")],
+        *(
+            [
+                ["Configuration before", _mono(story.former_configuration or "none")],
+                ["Configuration after", _mono(story.final_configuration)],
+            ]
+            if story.final_configuration
+            else []
+        ),
         ["Variants", escape(", ".join(facts.subject.variant_names))],
         ["Execution", _mono(facts.execution_id)],
     ]

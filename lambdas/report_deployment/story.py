@@ -21,6 +21,7 @@ HEADLINES: Mapping[str, str] = {
     "rolled_back": "Rolled back",
     "created": "The endpoint is in service",
 }
+_UNTOUCHED = "Taken back before production"
 TONES: Mapping[str, str] = {"promoted": "good", "kept": "warn", "rolled_back": "bad", "created": "good"}
 STRATEGIES: Mapping[str, str] = {
     "all_at_once": "all at once",
@@ -115,7 +116,7 @@ def tell(subject: Subject, history: History, alarms: Sequence[StateChange], now:
     if subject.outcome == "rolled_back" and trouble and settled and settled > trouble:
         recovered = (settled - trouble).total_seconds()
     return Story(
-        headline=HEADLINES[subject.outcome],
+        headline=HEADLINES[subject.outcome] if changes or subject.outcome != "rolled_back" else _UNTOUCHED,
         tone=TONES[subject.outcome],
         sentence=_sentence(subject, began, settled),
         start=start,
@@ -180,10 +181,10 @@ def _production_changes(subject: Subject, history: History) -> list[Change]:
 
 
 def _settled(looks: Sequence[Look]) -> datetime | None:
-    """When the endpoint was seen in service for good."""
+    """When the endpoint was first seen in service with what it serves in the end."""
     since = None
     for look in looks:
-        if look.status != "InService":
+        if look.status != "InService" or look.configuration != looks[-1].configuration:
             since = None
         elif since is None:
             since = look.at
@@ -211,7 +212,7 @@ def _sentence(subject: Subject, began: datetime | None, settled: datetime | None
         ending = (
             f"The former model serves all requests again{since}."
             if began
-            else "The endpoint was not touched."
+            else "The endpoint in production was not touched."
         )
         return f"{_sentence_of(reason_of(subject.failure) or 'No reason was given')} {ending}"
     if subject.outcome == "kept":

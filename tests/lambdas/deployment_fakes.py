@@ -227,6 +227,14 @@ class Journal:
             },
         )
 
+    def tested(self, at: datetime, stage: str, answer: dict[str, Any]) -> None:
+        """An endpoint test: its function was asked, began, answered."""
+        self.asked(at, "invoke", {"FunctionName": "test", "Payload": {"stage": stage, "test": {}}})
+        self._add(
+            at, "TaskStarted", "taskStartedEventDetails", {"resourceType": "lambda", "resource": "invoke"}
+        )
+        self.answered(at, "invoke", {"Payload": answer, "StatusCode": 200}, kind="lambda")
+
     def looked(self, at: datetime, answer: dict[str, Any]) -> None:
         """A poll: what DescribeEndpoint answered."""
         self.asked(at, "describeEndpoint", {"EndpointName": answer["EndpointName"]})
@@ -247,6 +255,7 @@ def endpoint_answer(
     name: str = ENDPOINT,
     pending: tuple[str, dict[str, float], str] | None = None,
     reason: str | None = None,
+    shadow: str | None = None,
 ) -> dict[str, Any]:
     """DescribeEndpoint's answer; ``pending`` is a configuration, its variants' weights and what they do."""
     answer: dict[str, Any] = {
@@ -258,6 +267,8 @@ def endpoint_answer(
     }
     if reason:
         answer["FailureReason"] = reason
+    if shadow:
+        answer["ShadowProductionVariants"] = [_variant(shadow, 1.0)]
     if pending:
         new, weights, stage = pending
         answer["PendingDeploymentSummary"] = {

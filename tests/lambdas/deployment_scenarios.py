@@ -172,6 +172,7 @@ def canary_rolled_back(rate: int = 60) -> Scenario:
     journal.asked(after(2), "createEndpoint", {"EndpointName": staging, "EndpointConfigName": NEW})
     journal.looked(after(3), endpoint_answer("Creating", NEW, {"AllTraffic": 1.0}, name=staging))
     journal.looked(after(7), endpoint_answer("InService", NEW, {"AllTraffic": 1.0}, name=staging))
+    journal.tested(after(8), "staging", TEST)
     journal.asked(after(9), "deleteEndpoint", {"EndpointName": staging})
     journal.looked(after(10), endpoint_answer("InService", OLD, {"AllTraffic": 1.0}))
     journal.asked(after(20), "updateEndpoint", {"EndpointName": ENDPOINT, "EndpointConfigName": NEW})
@@ -234,7 +235,7 @@ def experiment_request(look: int, tested: list[dict[str, Any]]) -> dict[str, Any
         "look": look,
         "experiment": EXPERIMENT,
         "champion_variant": "AllTraffic",
-        "challenger_variant": "challenger",
+        "challenger_variant": "Challenger",
         "capture_uri": CAPTURE,
         "ground_truth_uri": TRUTH,
         "tested": tested,
@@ -247,14 +248,14 @@ def ab_promoted(noise: float = 0.85, rate: int = 30) -> Scenario:
     scenario = Scenario()
     journal = scenario.journal
     judge = load_function("judge_experiment")
-    both = {"AllTraffic": 0.5, "challenger": 0.5}
+    both = {"AllTraffic": 0.5, "Challenger": 0.5}
     journal.looked(after(4), endpoint_answer("InService", OLD, {"AllTraffic": 1.0}))
     journal.asked(after(10), "updateEndpoint", {"EndpointName": ENDPOINT, "EndpointConfigName": TRIAL})
     for second in range(11, 20, 2):
-        pending = (TRIAL, {"AllTraffic": 0.0, "challenger": 0.0}, "Creating 1 instance(s).")
+        pending = (TRIAL, {"AllTraffic": 0.0, "Challenger": 0.0}, "Creating 1 instance(s).")
         journal.looked(after(second), endpoint_answer("Updating", OLD, {"AllTraffic": 1.0}, pending=pending))
     journal.looked(after(20), endpoint_answer("InService", TRIAL, both))
-    captured: dict[str, list[Any]] = {"AllTraffic": [], "challenger": []}
+    captured: dict[str, list[Any]] = {"AllTraffic": [], "Challenger": []}
     waiting: list[tuple[datetime, dict[str, Any]]] = []
     answer: dict[str, Any] = {"tested": []}
     looks = 0
@@ -267,7 +268,7 @@ def ab_promoted(noise: float = 0.85, rate: int = 30) -> Scenario:
         if second < 20:
             variant = "AllTraffic"
         elif decided is None or second < decided + 8:
-            variant = chance.choice(["AllTraffic", "challenger"])
+            variant = chance.choice(["AllTraffic", "Challenger"])
         else:
             variant = "AllTraffic"
         scenario.traffic(variant, at, 200, chance.lognormvariate(math.log(0.55), 0.3))
@@ -312,8 +313,118 @@ def ab_promoted(noise: float = 0.85, rate: int = 30) -> Scenario:
         )
     scenario.now = after(decided + 25)
     scenario.request = request(
-        "promoted" if promoted else "kept", "ab", ["AllTraffic", "challenger"], decision=answer
+        "promoted" if promoted else "kept", "ab", ["AllTraffic", "Challenger"], decision=answer
     )
+    return scenario
+
+
+SHADOW = {
+    "sampling_percent": 100,
+    "looks": 2,
+    "min_requests": 200,
+    "max_mean_difference": 0.05,
+    "max_error_rate": 0.0,
+}
+
+
+def shadow_request(look: int) -> dict[str, Any]:
+    """The payload of ``compare_shadow``."""
+    return {
+        "execution_id": EXECUTION,
+        "endpoint_name": ENDPOINT,
+        "started_at": f"{after(20):%Y-%m-%dT%H:%M:%S}Z",
+        "shadow": SHADOW,
+        "production_variant": "AllTraffic",
+        "shadow_variant": "Shadow",
+        "capture_uri": CAPTURE,
+        "look": look,
+        "looks": 2,
+    }
+
+
+def shadow_tested(away: float = 0.012, failing: float = 0.0) -> Scenario:
+    """The new model answers copies of the requests, ``away`` from the old one, and fails the share ``failing``."""
+    chance = random.Random(5)
+    scenario = Scenario()
+    journal = scenario.journal
+    compare = load_function("compare_shadow")
+    journal.looked(after(4), endpoint_answer("InService", OLD, {"AllTraffic": 1.0}))
+    journal.asked(after(10), "updateEndpoint", {"EndpointName": ENDPOINT, "EndpointConfigName": TRIAL})
+    journal.looked(
+        after(12),
+        endpoint_answer(
+            "Updating", OLD, {"AllTraffic": 1.0}, pending=(TRIAL, {"AllTraffic": 0.0}, "Creating")
+        ),
+    )
+    journal.looked(after(20), endpoint_answer("InService", TRIAL, {"AllTraffic": 1.0}, shadow="Shadow"))
+    old, new = [], []
+    answer: dict[str, Any] = {}
+    for tick in range(64 * 20):
+        at = after(tick / 20)
+        score = chance.random()
+        scenario.traffic("AllTraffic", at, 200, 0.5)
+        old.append(capture_record(f"id-{tick}", at, f"{score:.6f}\n"))
+        if 20 <= tick / 20 < 62:
+            fails = chance.random() < failing
+            scenario.traffic("Shadow", at, 500 if fails else 200, 0.7)
+            if not fails:
+                other = min(max(score + chance.gauss(0.0, away), 0.0), 1.0)
+                new.append(capture_record(f"id-{tick}", at, f"{other:.6f}\n"))
+        if tick / 20 in (40, 60) and not answer.get("final"):
+            for name, records in (("AllTraffic", old), ("Shadow", new)):
+                key = f"{CAPTURE}/{ENDPOINT}/{name}/2026/11/21/09/{at:%M-%S}-000-x.jsonl"
+                scenario.s3.put_lines(key, records, at)
+                records.clear()
+            scenario.now = at
+            answer = scenario.run(compare, shadow_request(1 if tick / 20 == 40 else 2))
+            journal.answered(at, "invoke", {"Payload": answer}, kind="lambda")
+    promoted = answer["verdict"] == "promote"
+    target = NEW if promoted else OLD
+    journal.asked(after(61), "updateEndpoint", {"EndpointName": ENDPOINT, "EndpointConfigName": target})
+    journal.looked(after(63), endpoint_answer("InService", target, {"AllTraffic": 1.0}))
+    scenario.now = after(64)
+    scenario.request = request(
+        "promoted" if promoted else "kept",
+        "shadow",
+        ["AllTraffic", "Shadow"],
+        decision=answer,
+        failure=None if promoted else {"Error": "ChampionKept", "Cause": "The shadow test did not show it."},
+    )
+    return scenario
+
+
+def staging_failed() -> Scenario:
+    """The container never starts on the staging endpoint: production is not touched."""
+    scenario = Scenario(now=after(30))
+    staging = f"{ENDPOINT}-staging"
+    why = "The primary container for production variant AllTraffic did not pass the ping health check."
+    scenario.journal.asked(after(2), "createEndpoint", {"EndpointName": staging, "EndpointConfigName": NEW})
+    scenario.journal.looked(after(3), endpoint_answer("Creating", NEW, {}, name=staging))
+    scenario.journal.looked(after(20), endpoint_answer("Failed", NEW, {}, name=staging, reason=why))
+    scenario.journal.asked(after(21), "deleteEndpoint", {"EndpointName": staging})
+    for tick in range(300):
+        scenario.traffic("AllTraffic", after(tick / 10), 200, 0.5)
+    scenario.request = request(
+        "rolled_back",
+        "blue_green",
+        ["AllTraffic"],
+        failure={"Error": "StagingFailed", "Cause": f"Endpoint {staging} is Failed: {why}"},
+        test=None,
+    )
+    return scenario
+
+
+def created() -> Scenario:
+    """There was no endpoint; CloudWatch has values by the minute, as on AWS."""
+    scenario = Scenario(cloudwatch=FakeCloudWatch(resolution=60), now=after(600))
+    journal = scenario.journal
+    journal.asked(after(30), "createEndpoint", {"EndpointName": ENDPOINT, "EndpointConfigName": NEW})
+    for second in range(31, 240, 30):
+        journal.looked(after(second), endpoint_answer("Creating", NEW, {}))
+    journal.looked(after(241), endpoint_answer("InService", NEW, {"AllTraffic": 1.0}))
+    for tick in range(300 * 4):
+        scenario.traffic("AllTraffic", after(250 + tick / 4), 200, 4.0)
+    scenario.request = request("created", "all_at_once", ["AllTraffic"])
     return scenario
 
 
@@ -329,7 +440,13 @@ def _replaced(module: Any, **values: Any) -> Iterator[None]:
             setattr(module, name, value)
 
 
-SCENARIOS = {"canary_rolled_back": canary_rolled_back, "ab_promoted": ab_promoted}
+SCENARIOS = {
+    "canary_rolled_back": canary_rolled_back,
+    "ab_promoted": ab_promoted,
+    "shadow_tested": shadow_tested,
+    "staging_failed": staging_failed,
+    "created": created,
+}
 
 if __name__ == "__main__":
     for name, make in SCENARIOS.items():

@@ -122,8 +122,8 @@ def shares_chart(
     """Shares (0..1, adding up to 1) stacked in the order of ``colours``; each step lasts until the next."""
     frame = _Frame(axis, height, 0.0, 1.0, percent=True)
     marks = []
-    ends = [at for at, _ in steps[1:]] + [axis.end]
-    for (at, shares), end in zip(steps, ends, strict=True):
+    ends = [*(at for at, _ in steps[1:]), axis.end]
+    for (at, shares), end in zip(steps, ends, strict=False):
         bottom = 0.0
         for name, colour in colours.items():
             share = shares.get(name, 0.0)
@@ -316,7 +316,7 @@ def _mark_names(axis: Axis) -> str:
     for mark in sorted(axis.marks, key=lambda one: one.at):
         width = 6.2 * len(mark.text)
         begin = min(max(axis.x(mark.at) - width / 2, free), _WIDTH - width)
-        if begin > axis.x(mark.at) + _FARTHEST_NAME:
+        if begin < free or begin > axis.x(mark.at) + _FARTHEST_NAME:
             continue
         parts.append(f'<text class="tick {mark.tone}-ink" x="{begin:.1f}" y="11">{escape(mark.text)}</text>')
         free = begin + width + 12

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +12,13 @@ NAMESPACE = "AWS/SageMaker"
 _LONGEST_SECOND_BY_SECOND = timedelta(minutes=15)
 _LONGEST_PERIOD = 86_400
 _MOST_QUERIES = 500  # GetMetricData's limit
+_ASKED = {
+    "requests": ("Invocations", "Sum"),
+    "client_errors": ("Invocation4XXErrors", "Sum"),
+    "server_errors": ("Invocation5XXErrors", "Sum"),
+    "latency": ("ModelLatency", "Sum"),
+    "answers": ("ModelLatency", "SampleCount"),
+}
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,11 @@ def metric_data(
     return found
 
 
+def by_the_minute(moments: Iterable[datetime]) -> bool:
+    """Whether values asked for second by second are only at full minutes, or none: standard resolution."""
+    return all(moment.second == 0 for moment in moments)
+
+
 def variants_traffic(
     cloudwatch: Any, endpoint: str, variants: Sequence[str], start: datetime, end: datetime
 ) -> dict[str, Traffic]:
@@ -107,45 +119,40 @@ def variants_traffic(
     Short times are asked second by second, which endpoints with metrics of high resolution have; all others by
     the minute, and then the whole first minute counts.
     """
-    by_second = end - start <= _LONGEST_SECOND_BY_SECOND
-    found = _sums(cloudwatch, endpoint, variants, start, end, 1) if by_second else {}
-    if not any(traffic.requests for traffic in found.values()):
-        found = _sums(cloudwatch, endpoint, variants, start.replace(second=0, microsecond=0), end, 60)
-    return found
+    if end - start <= _LONGEST_SECOND_BY_SECOND:
+        points = _points(cloudwatch, endpoint, variants, start, end, 1)
+        counted = [found for name, found in points.items() if not name.startswith("p99")]
+        if not by_the_minute(point.at for found in counted for point in found):
+            return _traffic(points, variants)
+    return _traffic(
+        _points(cloudwatch, endpoint, variants, start.replace(second=0, microsecond=0), end, 60), variants
+    )
 
 
-def _sums(
+def _points(
     cloudwatch: Any, endpoint: str, variants: Sequence[str], start: datetime, end: datetime, period: int
-) -> dict[str, Traffic]:
+) -> dict[str, list[Point]]:
+    """The points of every metric of ``_ASKED`` and of the 99th percentile, named ``<metric>_<variant's place>``."""
     minute = start.replace(second=0, microsecond=0)
     # one period that covers it all, for percentiles of parts do not add up
     whole = min(60 * max(1, math.ceil((end - minute).total_seconds() / 60)), _LONGEST_PERIOD)
-    asked = {
-        "requests": ("Invocations", "Sum"),
-        "client_errors": ("Invocation4XXErrors", "Sum"),
-        "server_errors": ("Invocation5XXErrors", "Sum"),
-        "latency": ("ModelLatency", "Sum"),
-        "answers": ("ModelLatency", "SampleCount"),
-    }
-    queries = [
+    counted = [
         variant_query(f"{name}_{index}", endpoint, variant, metric, statistic, period)
         for index, variant in enumerate(variants)
-        for name, (metric, statistic) in asked.items()
+        for name, (metric, statistic) in _ASKED.items()
     ]
-    points = metric_data(cloudwatch, queries, start, end)
-    percentiles = metric_data(
-        cloudwatch,
-        [
-            variant_query(f"p99_{index}", endpoint, variant, "ModelLatency", "p99", whole)
-            for index, variant in enumerate(variants)
-        ],
-        minute,
-        end,
-    )
+    percentiles = [
+        variant_query(f"p99_{index}", endpoint, variant, "ModelLatency", "p99", whole)
+        for index, variant in enumerate(variants)
+    ]
+    return metric_data(cloudwatch, counted, start, end) | metric_data(cloudwatch, percentiles, minute, end)
+
+
+def _traffic(points: Mapping[str, Sequence[Point]], variants: Sequence[str]) -> dict[str, Traffic]:
     found = {}
     for index, variant in enumerate(variants):
-        total = {name: sum(point.value for point in points[f"{name}_{index}"]) for name in asked}
-        highest = max((point.value for point in percentiles[f"p99_{index}"]), default=None)
+        total = {name: sum(point.value for point in points[f"{name}_{index}"]) for name in _ASKED}
+        highest = max((point.value for point in points[f"p99_{index}"]), default=None)
         found[variant] = Traffic(
             requests=round(total["requests"]),
             client_errors=round(total["client_errors"]),
