@@ -193,8 +193,9 @@ def _champion(model: Mapping[str, Any]) -> str:
 
 
 def _outcome(deployment: Mapping[str, Any]) -> str:
-    strategy = str(deployment.get("strategy") or "").replace("_", " ")
-    outcome = deployment.get("outcome")
+    named = str(deployment.get("strategy") or "")
+    strategy = "A/B test" if named == "ab" else named.replace("_", " ")
+    outcome = {"kept": "champion kept"}.get(found := str(deployment.get("outcome") or ""), found)
     return f"{outcome}{f' by {strategy}' if strategy else ''}, " if outcome else ""
 
 
