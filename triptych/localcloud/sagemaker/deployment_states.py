@@ -8,9 +8,9 @@ from time import monotonic
 from typing import Any
 
 from triptych.localcloud.cloud import Cloud
-from triptych.localcloud.sagemaker.deployment_plan import Step
+from triptych.localcloud.sagemaker.deployment_plan import Step, VariantSize
 from triptych.localcloud.sagemaker.deployment_run import Outcome
-from triptych.localcloud.sagemaker.deployment_summary import at_rest, under_way
+from triptych.localcloud.sagemaker.deployment_summary import at_rest, launching, under_way
 from triptych.localcloud.sagemaker.deployment_target import Serving
 from triptych.localcloud.sagemaker.errors import already_exists, could_not_find, invalid
 from triptych.localcloud.sagemaker.records import Record, RecordExists, Records, now
@@ -21,6 +21,10 @@ MOVING = ("Creating", "Updating", "RollingBack")
 """Statuses that end by themselves, soon here."""
 _BUSY = (*MOVING, "SystemUpdating", "Deleting")
 _KIND = "endpoint"
+_LOST = (
+    "The local cloud stopped twice while the endpoint was being updated; the former configuration serves. "
+    "Update the endpoint again."
+)
 _STATE_CHANGE = "SageMaker Endpoint State Change"
 _DEPLOYMENT_CHANGE = "SageMaker Endpoint Deployment State Change"
 
@@ -96,6 +100,30 @@ class EndpointStates:
     def change(self, record: Record, detail_type: str = _STATE_CHANGE, /, **changes: Any) -> Record | None:
         """Change the endpoint; None when it is deleted, being deleted, or the local cloud stops."""
         return self._mutate(record, lambda kept: kept.update(changes), detail_type)
+
+    def resume(self, record: Record) -> None:
+        """After a restart: an update that was under way begins anew, from the former configuration alone.
+
+        One that is lost a second time is rolled back: it may be what brings the machine down.
+        """
+
+        def mutate(kept: Record) -> None:
+            change, pending = kept["_deployment"], kept["PendingDeploymentSummary"]
+            kept |= at_rest(kept["_serving"], now())
+            if kept["EndpointStatus"] == "Updating" and not change.get("begun_anew"):
+                change["begun_anew"] = True
+                sizes = [
+                    VariantSize(variant["VariantName"], variant["DesiredInstanceCount"])
+                    for variant in pending["ProductionVariants"]
+                ]
+                kept["PendingDeploymentSummary"] = launching(
+                    pending["EndpointConfigName"], sizes, pending["StartTime"], now()
+                )
+            elif kept["EndpointStatus"] == "Updating":
+                kept |= {"EndpointStatus": "RollingBack", "FailureReason": _LOST}
+
+        if record["EndpointStatus"] in ("Updating", "RollingBack") and record.get("_deployment"):
+            self._mutate(record, mutate, _STATE_CHANGE)
 
     def serve(self, record: Record, serving: Serving, failure: str | None = None) -> Record | None:
         """Keep what serves now: the endpoint is InService. ``failure``: why an update was not carried through."""

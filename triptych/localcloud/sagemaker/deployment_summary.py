@@ -24,8 +24,13 @@ def at_rest(serving: Serving, moment: datetime) -> dict[str, Any]:
     }
 
 
-def launching(config_name: str, sizes: list[VariantSize], started: datetime) -> dict[str, Any]:
-    """PendingDeploymentSummary before the models are known: instances of each variant are being started."""
+def launching(
+    config_name: str, sizes: list[VariantSize], started: datetime, moment: datetime | None = None
+) -> dict[str, Any]:
+    """PendingDeploymentSummary before the models are known: instances of each variant are being started.
+
+    ``moment``: since when, where that is not when the deployment ``started``.
+    """
     return {
         "EndpointConfigName": config_name,
         "StartTime": started,
@@ -34,7 +39,9 @@ def launching(config_name: str, sizes: list[VariantSize], started: datetime) -> 
                 "VariantName": size.name,
                 "CurrentInstanceCount": 0,
                 "DesiredInstanceCount": size.instances,
-                "VariantStatus": [_status("Creating", f"Launching {size.instances} instance(s).", started)],
+                "VariantStatus": [
+                    _status("Creating", f"Launching {size.instances} instance(s).", moment or started)
+                ],
             }
             for size in sizes
         ],

@@ -39,10 +39,6 @@ _log = logging.getLogger(__name__)
 
 _DESCRIBE_HOLD_SECONDS = 0.25
 _SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
-_LOST = (
-    "The local cloud stopped twice while the endpoint was being updated; the former configuration serves. "
-    "Update the endpoint again."
-)
 
 
 class Endpoints:
@@ -156,7 +152,6 @@ class Endpoints:
                 "kept": kept,
                 "policy": policy,
                 "started": now(),
-                "restarts": 0,
             },
             "PendingDeploymentSummary": launching(config["EndpointConfigName"], sizes, now()),
         }
@@ -208,6 +203,7 @@ class Endpoints:
             elif status == "Creating":
                 self._in_background(self._bring_up, name)
             elif record.get("_serving"):
+                self._states.resume(record)
                 live = self._live[name] = self._open(name)
                 self._in_background(self._restore, name, live)
 
@@ -280,15 +276,12 @@ class Endpoints:
         if not ours:  # deleted meanwhile
             fleet.stop()
             return
-        status, deployment = record["EndpointStatus"], record.get("_deployment")
-        if status == "Updating" and deployment and not deployment["restarts"]:
-            self._states.change(record, _deployment=deployment | {"restarts": 1})
+        status = record["EndpointStatus"]
+        if status == "Updating" and record.get("_deployment"):
             self._deploy(name)
-        elif status == "Updating" and deployment:
-            self._states.serve(record, serving, _LOST)
         elif status == "Updating" and record.get("_rescaling"):
             self._rescale(name)
-        elif status in ("Updating", "RollingBack", "UpdateRollbackFailed"):
+        elif status != "InService":
             self._states.serve(record, serving, record.get("FailureReason"))
 
     def _deploy(self, name: str) -> None:
