@@ -76,6 +76,17 @@ def test_too_little_load_stops_instances_down_to_the_minimum(world: World) -> No
     ]
 
 
+def test_scaling_in_goes_by_the_busiest_of_the_quiet_periods(world: World) -> None:
+    world.endpoint.counts["champion"] = 4
+    world.register()
+    world.track()
+    for load in (30, 10, 5):
+        world.measure(load, minutes=1)
+    world.set_alarm(world.alarm("Low"))
+    world.tick()
+    assert world.endpoint.coming == {"champion": 2}
+
+
 def test_a_scale_in_cools_down_before_the_next_one(world: World) -> None:
     world.endpoint.counts["champion"] = 4
     world.register()

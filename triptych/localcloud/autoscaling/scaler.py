@@ -313,8 +313,10 @@ class Scaler:
         values = readings.recent_values(self._cloud, alarm, now, last.ended if last else 0.0)
         if not values:
             return None
-        wanted = tracked_count(current, values[-1], scaled_target(policy, self._timing))
         outwards = alarm.name == policy.alarms.get("high")
+        # Out by what there is now; in only as far as every period allows.
+        metric = values[-1] if outwards else max(values)
+        wanted = tracked_count(current, metric, scaled_target(policy, self._timing))
         if wanted == current or (wanted > current) != outwards:
             return None
         member = "ScaleOutCooldown" if outwards else "ScaleInCooldown"
