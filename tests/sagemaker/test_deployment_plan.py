@@ -371,6 +371,13 @@ def test_alarms_and_timeout() -> None:
             id="size-zero",
         ),
         pytest.param(
+            blue_green("CANARY", CanarySize=percent(50)),
+            fleet(1),
+            fleet(0),
+            "variant A has no instances",
+            id="scaled-in-to-none",
+        ),
+        pytest.param(
             {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": str(n)} for n in range(11)]}},
             fleet(1),
             fleet(1),

@@ -273,6 +273,8 @@ def _instances(size: Mapping[str, Any], member: str, variant: VariantSize) -> in
         raise invalid(f"{member}.Value is {value!r}; it is a whole number of at least 1.")
     low, high = _LIMITS_PERCENT.get(member, (0, 100))
     total = variant.instances
+    if total < 1:
+        raise invalid(f"{member} cannot be kept: variant {variant.name} has no instances.")
     if variant.serverless:
         if kind == "INSTANCE_COUNT":
             raise invalid(

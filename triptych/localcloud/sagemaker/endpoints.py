@@ -166,7 +166,8 @@ class Endpoints:
         record = self.find(params["EndpointName"])
         wanted = {item["VariantName"]: item for item in params["DesiredWeightsAndCapacities"]}
         _check_may_change(record, "UpdateRollbackFailed")
-        known = {variant["name"]: variant for variant in production(record["_serving"])}
+        serving = record["_serving"]
+        known = {variant["name"]: variant for variant in production(serving)}
         unknown = sorted(set(wanted) - set(known))
         if unknown:
             raise invalid(f'The variant name(s) "{", ".join(unknown)}" is/are not present within endpoint.')
