@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -109,15 +112,15 @@ def instances(cloud: RunningCloud, name: str) -> int:
 
 
 @contextmanager
-def load(cloud: RunningCloud, name: str) -> Iterator[set[str]]:
-    """Some fifty requests a second meanwhile, none of which may fail; the processes that have answered."""
+def load(cloud: RunningCloud, name: str, pause_seconds: float) -> Iterator[set[str]]:
+    """Requests meanwhile, none of which may fail; the processes that have answered."""
     processes: set[str] = set()
     failures: list[Exception] = []
     over = threading.Event()
     runtime = cloud.client("sagemaker-runtime")
 
     def send() -> None:
-        while not over.wait(0.02):
+        while not over.wait(pause_seconds):
             try:
                 answer = runtime.invoke_endpoint(EndpointName=name, Body=b"row", ContentType="text/csv")
                 processes.add(answer["Body"].read().decode())
@@ -151,10 +154,11 @@ def test_servers_start_with_the_load_and_stop_with_it(cloud: RunningCloud) -> No
             "ScaleInCooldown": 0,
         },
     )
-    with load(cloud, "flights") as processes:
+    with load(cloud, "flights", pause_seconds=0.02) as processes:
         eventually(lambda: instances(cloud, "flights") == 2 or None)
         eventually(lambda: len(processes) == 2 or None)
-    eventually(lambda: instances(cloud, "flights") == 1 or None)
+    with load(cloud, "flights", pause_seconds=0.3):
+        eventually(lambda: instances(cloud, "flights") == 1 or None)
 
     def ended() -> list[dict[str, Any]] | None:
         found = scaling.describe_scaling_activities(ServiceNamespace="sagemaker")["ScalingActivities"]
@@ -320,3 +324,58 @@ def test_an_asynchronous_endpoint_scales_in_to_none_and_out_again(cloud: Running
     eventually(lambda: s3.list_objects_v2(Bucket="scaling", Prefix=key).get("Contents"))
     assert s3.get_object(Bucket="scaling", Key=key)["Body"].read().startswith(b"wake from ")
     eventually(lambda: instances(cloud, "sleepy") == 1 or None)
+
+
+def test_a_stack_brings_an_endpoints_scaling_and_takes_it_away(cloud: RunningCloud) -> None:
+    make_endpoint(cloud, "stacked", "all")
+    metric = {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
+    template = {
+        "Resources": {
+            "Target": {
+                "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+                "Properties": VARIANT
+                | {"ResourceId": "endpoint/stacked/variant/all", "MinCapacity": 2, "MaxCapacity": 3},
+            },
+            "Policy": {
+                "Type": "AWS::ApplicationAutoScaling::ScalingPolicy",
+                "Properties": {
+                    "ScalingTargetId": {"Ref": "Target"},
+                    "PolicyName": "load",
+                    "PolicyType": "TargetTrackingScaling",
+                    "TargetTrackingScalingPolicyConfiguration": {
+                        "PredefinedMetricSpecification": metric,
+                        "TargetValue": 100,
+                    },
+                },
+            },
+        }
+    }
+    stacks = cloud.client("cloudformation")
+    stacks.create_stack(StackName="scaling", TemplateBody=json.dumps(template))
+    stacks.get_waiter("stack_create_complete").wait(StackName="scaling", WaiterConfig={"Delay": 1})
+    eventually(lambda: instances(cloud, "stacked") == 2 or None)
+    shown = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("aws"), "application-autoscaling", "describe-scaling-policies"),
+            *(
+                "--service-namespace",
+                "sagemaker",
+                "--query",
+                "ScalingPolicies[].PolicyName",
+                "--output",
+                "text",
+            ),
+        ],
+        env={**os.environ, **cloud.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "load" in shown.stdout.split()
+    stacks.delete_stack(StackName="scaling")
+    stacks.get_waiter("stack_delete_complete").wait(StackName="scaling", WaiterConfig={"Delay": 1})
+    found = cloud.client("application-autoscaling").describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=["endpoint/stacked/variant/all"]
+    )
+    assert found["ScalableTargets"] == []
+    cloud.client("sagemaker").delete_endpoint(EndpointName="stacked")
