@@ -122,44 +122,67 @@ def test_json(formats: Any, body: str, kind: str, expected: list[list[float]]) -
     assert as_json(formats.decode(body.encode(), kind, NAMES, 3)) == expected
 
 
+REFUSED_ROWS = [
+    pytest.param(
+        b"1,2,3\n1,2\n",
+        CSV,
+        "has 2 columns, but the model was trained on 3: a, b, c",
+        2,
+        id="columns-missing",
+    ),
+    pytest.param(b"1,2,3,4\n", CSV, "has 4 columns", 1, id="columns-extra"),
+    pytest.param(b"\n1,2,3\n\n1,x,3\n", CSV, "column 2 (b): 'x' is not a number", 4, id="word"),
+    pytest.param(b"1,1_0,3\n", CSV, "'1_0' is not a number", 1, id="digits-apart"),
+    pytest.param(b'1,2,"3\n', CSV, "is not CSV: unexpected end of data", 1, id="open-quote"),
+    pytest.param(b"1,2,3\n1,2,\xff\n", CSV, "not UTF-8: invalid start byte at byte", 2, id="not-utf8"),
+    pytest.param(b"[1, 2, 3]\n\n[1, 2\n", LINES, "is not JSON", 3, id="broken-line"),
+    pytest.param(b'[1, 2, 3]\n"x"\n', LINES, "is neither a list nor an object", 2, id="text-line"),
+    pytest.param(b'{"a": 1, "b": 2, "d": 3}\n', LINES, "lacks c and has unknown d", 1, id="unknown-name"),
+    pytest.param(b"\n\n[1, 2, [3]]\n", LINES, "column 3 (c): [3] is not a number", 3, id="nested"),
+]
+
+
+@pytest.mark.parametrize(("body", "kind", "message", "row"), REFUSED_ROWS)
+@pytest.mark.parametrize("copies", [0, MANY], ids=["small", "large"])
+def test_refused_rows(formats: Any, body: bytes, kind: str, message: str, row: int, copies: int) -> None:
+    before = b"1,2,3\n" if kind == CSV else b"[1, 2, 3]\n"
+    with pytest.raises(formats.RequestRefused) as caught:
+        formats.decode(before * copies + body, kind, NAMES, 3)
+    told = str(caught.value)
+    assert message in told
+    assert (caught.value.status_code, caught.value.row) == (400, row + copies)
+    assert f" {row + copies}" in told or "UTF-8" in told
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "message", "row"),
     [
         pytest.param(b"", CSV, "empty", None, id="nothing"),
         pytest.param(b" \n \n", LINES, "empty", None, id="only-spaces"),
-        pytest.param(b"1,2,3\n1,2\n", CSV, "row 2 has 2 columns, but the model was trained on 3: a, b, c", 2,
-                     id="columns-missing"),
-        pytest.param(b"1,2,3,4\n", CSV, "row 1 has 4 columns", 1, id="columns-extra"),
-        pytest.param(b"\n1,2,3\n\n1,x,3\n", CSV, "row 4, column 2 (b): 'x' is not a number", 4, id="word"),
-        pytest.param(b"1,1_0,3\n", CSV, "'1_0' is not a number", 1, id="digits-apart"),
         pytest.param(b"a,b,c\n1,2,3\n", CSV, "row 1 holds no number ('a', …): send the rows without a header", 1,
                      id="header"),
-        pytest.param(b"1,2,3\n1,2,\xff\n", CSV, "not UTF-8: invalid start byte at byte 10", 2, id="not-utf8"),
-        pytest.param(b'1,2,"3\n', CSV, "row 1 is not CSV: unexpected end of data", 1, id="open-quote"),
+        pytest.param(b"a,b,c\n" + b"1,2,3\n" * MANY * 2, CSV, "send the rows without a header", 1, id="large-header"),
         pytest.param(b"{", JSON, "the request is not JSON", 1, id="not-json"),
         pytest.param(b"[" * 100_000, JSON, "nested too deeply", None, id="deep"),
-        pytest.param(b"[1, 2, 3]\n\n[1, 2\n", LINES, "line 3 is not JSON", 3, id="broken-line"),
-        pytest.param(b'[1, 2, 3]\n"x"\n', LINES, "row 2 is neither a list nor an object", 2, id="text-line"),
-        pytest.param(b'{"a": 1, "b": 2, "d": 3}\n', LINES, "row 1 lacks c and has unknown d", 1, id="unknown-name"),
-        pytest.param(b"\n\n[1, 2, [3]]\n", LINES, "row 3, column 3 (c): [3] is not a number", 3, id="nested"),
+        pytest.param(b"[1]\n" + b"[" * 100_000, LINES, "line 2 is JSON nested too deeply", 2, id="deep-line"),
         pytest.param(b'{"instances": 3}', JSON, "'instances' must be a list", None, id="instances-number"),
         pytest.param(b"[]", JSON, "no rows", None, id="no-rows"),
         pytest.param(b"7", JSON, "a list of rows", None, id="a-number"),
         pytest.param(b"PAR1", PARQUET, "not Parquet that can be read", None, id="not-parquet"),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
-def test_refused(formats: Any, body: bytes, kind: str, message: str, row: int | None, large: bool) -> None:
-    before = {CSV: b"1,2,3\n", LINES: b"[1, 2, 3]\n"}.get(kind, b"")
-    if large and (not before or not body.strip() or "header" in message or message.startswith("not UTF")):
-        pytest.skip("the same at any size")
-    if large:
-        body = before * MANY + body
-        message, row = "", row and row + MANY
+def test_refused_bodies(formats: Any, body: bytes, kind: str, message: str, row: int | None) -> None:
     with pytest.raises(formats.RequestRefused) as caught:
         formats.decode(body, kind, NAMES, 3)
     assert message in str(caught.value)
     assert (caught.value.status_code, caught.value.row) == (400, row)
+
+
+@pytest.mark.parametrize("kind", ["image/png", "text/plain", "application/octet-stream"])
+def test_other_content_types_are_refused(formats: Any, kind: str) -> None:
+    with pytest.raises(formats.RequestRefused, match=f"cannot read '{kind}'; send one of text/csv") as caught:
+        formats.decode(b"1,2,3", kind, NAMES, 3)
+    assert caught.value.status_code == 415
 
 
 @pytest.mark.parametrize(

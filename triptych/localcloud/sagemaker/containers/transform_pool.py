@@ -17,6 +17,10 @@ from transform_task import Failure, TransformTask
 from transform_worker import Answer, Loaded, NotLoaded, serve
 
 
+_LOAD_SECONDS = 600.0
+"""how long a model may take to load"""
+
+
 class ModelNotLoaded(Exception):
     """No process can answer: the model does not load."""
 
@@ -40,6 +44,10 @@ class _Worker:
 
     def loaded(self) -> Loaded:
         """Wait for its model; raises ModelNotLoaded."""
+        if not self.connection.poll(_LOAD_SECONDS):
+            self.process.kill()
+            self.end()
+            raise ModelNotLoaded(f"it was not ready within {_LOAD_SECONDS:g} s")
         try:
             found: Loaded | NotLoaded = self.connection.recv()
         except EOFError:
