@@ -67,11 +67,14 @@ class EndpointStates:
         return self._records.page(_KIND, params)
 
     def look(self, name: str, hold_seconds: float) -> Record:
-        """The record; one that is changing is held for up to ``hold_seconds``, until something changes."""
+        """The record; one that is changing is held for up to ``hold_seconds``, until the change has ended.
+
+        Stages on the way do not end the hold: a loop of looks and waits would wait in the middle of a quick change.
+        """
         deadline = monotonic() + hold_seconds
         with self._changed:
-            first = record = self.find(name)
-            while record["EndpointStatus"] in MOVING and record == first and not self._closed:
+            record = self.find(name)
+            while record["EndpointStatus"] in MOVING and not self._closed:
                 remaining = deadline - monotonic()
                 if remaining <= 0:
                     break
