@@ -132,6 +132,24 @@ class AlarmWorld:
         )
         return [item["HistorySummary"] for item in answer["AlarmHistoryItems"]]
 
+    def state_updates(self, name: str) -> list[dict[str, Any]]:
+        """The data of all changes of state, oldest first."""
+        found: list[dict[str, Any]] = []
+        token: dict[str, Any] = {}
+        while True:
+            answer = self(
+                "DescribeAlarmHistory",
+                AlarmName=name,
+                AlarmTypes=["MetricAlarm", "CompositeAlarm"],
+                HistoryItemType="StateUpdate",
+                ScanBy="TimestampAscending",
+                **token,
+            )
+            found += [json.loads(item["HistoryData"]) for item in answer["AlarmHistoryItems"]]
+            if "NextToken" not in answer:
+                return found
+            token = {"NextToken": answer["NextToken"]}
+
     def deliver(self) -> None:
         """Send what waits to be sent."""
         self.service.deliver()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -489,6 +490,46 @@ def test_relatives_are_found(world: AlarmWorld) -> None:
     assert names(ChildrenOfAlarmName="d") == ["b", "c"]
     assert names(ParentsOfAlarmName="c") == ["d"]
     assert names(ParentsOfAlarmName="d") == []
+
+
+# -- many at once
+
+
+def test_changes_from_many_threads_are_told_as_one_chain(world: AlarmWorld) -> None:
+    """Each change begins where the one before ended, whoever made them; at last all agree on the state."""
+    world.alarm("child", OKActions=[TOPIC])
+    world("PutCompositeAlarm", AlarmName="parent", AlarmRule="ALARM(child)")
+    stop = threading.Event()
+
+    def evaluate() -> None:
+        while not stop.is_set():
+            world.tick(0.05)
+            world.put(9 if world.now.second % 2 else 0)
+
+    def set_states(number: int) -> None:
+        for turn in range(60):
+            state = ("OK", "ALARM", "INSUFFICIENT_DATA")[(turn + number) % 3]
+            world("SetAlarmState", AlarmName="child", StateValue=state, StateReason="")
+
+    def configure() -> None:
+        for turn in range(60):
+            world.alarm("child", Threshold=5.0 + turn % 2, OKActions=[TOPIC])
+
+    evaluating = threading.Thread(target=evaluate)
+    others = [threading.Thread(target=set_states, args=(number,)) for number in range(3)]
+    others.append(threading.Thread(target=configure))
+    for thread in (evaluating, *others):
+        thread.start()
+    for thread in others:
+        thread.join()
+    stop.set()
+    evaluating.join()
+    for name in ("child", "parent"):
+        items = world.state_updates(name)
+        states = [(data["oldState"]["stateValue"], data["newState"]["stateValue"]) for data in items]
+        assert [old for old, _ in states[1:]] == [new for _, new in states[:-1]]
+        assert states[-1][1] == world.state(name)
+    assert (world.state("parent") == "ALARM") == (world.state("child") == "ALARM")
 
 
 # -- described

@@ -125,6 +125,8 @@ def test_every_protocol_is_spoken(running: RunningCloud, protocol: str) -> None:
             Namespace=namespace,
             MetricData=[{"MetricName": "m", "Value": 1.0, "Timestamp": now - timedelta(days=20)}],
         )
+    with pytest.raises(client.exceptions.ClientError, match="no such operation"):
+        client.list_alarm_mute_rules()
     client.put_dashboard(DashboardName=f"d-{protocol}", DashboardBody='{"widgets": []}')
     assert client.get_dashboard(DashboardName=f"d-{protocol}")["DashboardBody"] == '{"widgets": []}'
     client.delete_alarms(AlarmNames=[name])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 from triptych.localcloud.cloudwatch.store import Datum, Dimensions, MetricStore, StatisticSet
 from triptych.localcloud.cloudwatch.summaries import UnknownStatistic, merge, reader, statistic_set, summary
-from triptych.localcloud.home import Home
+from triptych.localcloud.home import Database, Home
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ENDPOINT: Dimensions = (("EndpointName", "flights"), ("VariantName", "main"))
@@ -105,6 +108,42 @@ def test_many_threads_lose_nothing(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert _read(store, "Sum", period=60) == [(0.0, 2000.0)]
+
+
+class FullDisk(Home):
+    """A home whose databases take no more while ``full``."""
+
+    full = False
+
+    def database(self, name: str, schema: str) -> Database:
+        home = self
+
+        class Refusing(Database):
+            @contextmanager
+            def write(self) -> Iterator[sqlite3.Connection]:
+                with super().write() as connection:
+                    yield connection
+                    if home.full:
+                        raise sqlite3.OperationalError("database or disk is full")
+
+        return Refusing(self.state / f"{name}.sqlite", schema)
+
+
+def test_a_full_disk_loses_nothing_that_waits_and_keeps_nothing_that_was_refused(tmp_path: Path) -> None:
+    home = FullDisk(tmp_path / "home")
+    home.create()
+    store = MetricStore(home)
+    home.full = True
+    store.put([_datum(1, 1)])
+    for _ in range(2):
+        with pytest.raises(sqlite3.OperationalError):
+            store.flush()
+    with pytest.raises(sqlite3.OperationalError):
+        store.put_now([_datum(2, 100)])
+    home.full = False
+    store.put([_datum(3, 2)])
+    assert _read(store, "Sum") == [(0.0, 3.0)]
+    assert _read(MetricStore(home), "Sum") == [(0.0, 3.0)]
 
 
 def test_many_values_keep_their_percentiles_within_half_a_percent(tmp_path: Path) -> None:

@@ -96,10 +96,7 @@ class Gateway:
             return plain_error(environ, error, request_id).send(start_response)
         except NotImplementedError as error:
             _log.warning("%s %s: %s", environ["REQUEST_METHOD"], environ["RAW_URI"], error)
-            missing = ServiceError(
-                "NotImplemented", f"the local cloud has no such operation: {error}", status=501
-            )
-            return plain_error(environ, missing, request_id).send(start_response)
+            return plain_error(environ, _missing(error), request_id).send(start_response)
         except Exception as error:
             _log.exception(
                 "%s %s failed (request %s)", environ["REQUEST_METHOD"], environ["RAW_URI"], request_id
@@ -126,6 +123,8 @@ class Gateway:
             environ[MOTO_APP] = self.moto_app
             return raw(environ, start_response)
         handler = self._operations.get((route.service, route.operation))
+        if handler is None and environ.get("HTTP_SMITHY_PROTOCOL"):
+            handler = _forward  # moto does not read CBOR, we do
         if handler is None:
             return self._moto.application(environ, start_response, route.service, route.operation)
         return self._call(handler, route, environ, request_id).send(start_response)
@@ -136,6 +135,8 @@ class Gateway:
             return exchange.answer(handler(self._context(route, environ, request_id), exchange.params()))
         except ServiceError as error:
             return exchange.error(error)
+        except NotImplementedError as error:  # moto's, of what was handed on to it
+            return exchange.error(_missing(error))
         except Exception as error:
             _log.exception("%s.%s failed (request %s)", route.service, route.operation, request_id)
             return exchange.error(_internal(error))
@@ -210,6 +211,15 @@ class Gateway:
             threading.Thread(target=self.on_stop, name="stop", daemon=True).start()
             return json_response(200, {"stopping": True})
         return json_response(404, {"message": f"no {path} here"})
+
+
+def _missing(error: NotImplementedError) -> ServiceError:
+    return ServiceError("NotImplemented", f"the local cloud has no such operation: {error}", status=501)
+
+
+def _forward(context: RequestContext, params: Params) -> Params:
+    assert context.forward is not None
+    return context.forward(params)
 
 
 def _internal(error: Exception) -> ServiceError:

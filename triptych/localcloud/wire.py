@@ -146,13 +146,17 @@ def _aware(value: Any) -> datetime:
 
 
 def plain_error(environ: Environ, error: ServiceError, request_id: str) -> Response:
-    """An error for a request whose service model we do not load: JSON or XML, as the client seems to
+    """An error for a request whose service model we do not load: JSON, CBOR or XML, as the client seems to
     speak.
     """
     from json import dumps
     from xml.sax.saxutils import escape
 
     headers = [("x-amzn-RequestId", request_id), ("x-amzn-ErrorType", error.code)]
+    if environ.get("HTTP_SMITHY_PROTOCOL") == _CBOR:
+        document = cbor.dumps({"__type": error.code, "message": error.message})
+        fixed = [("Content-Type", "application/cbor"), ("smithy-protocol", _CBOR)]
+        return Response(error.status, [*fixed, *headers], document)
     content_type = environ.get("CONTENT_TYPE", "")
     if environ.get("HTTP_X_AMZ_TARGET") or "json" in content_type:
         body = dumps({"__type": error.code, "message": error.message}).encode()

@@ -27,11 +27,15 @@ SET_STATE_HELD = timedelta(seconds=10)
 """how long a state that somebody has set stays before the alarm is evaluated again"""
 _LARGEST_SHARE = 0.05
 """of one core, for one alarm: costly ones (percentiles over long windows) are evaluated less often"""
-_ROLL_UP_SECONDS = 3600.0
+_LARGEST_LOAD = 0.25
+"""of one core, for all alarms together"""
+_ROLL_UP_SECONDS = 600.0
 
 
 def utc_now() -> datetime:
-    return datetime.now(UTC)
+    """Now, in whole milliseconds: as times are kept."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 class AlarmEvaluator:
@@ -86,7 +90,8 @@ class AlarmEvaluator:
                     self._alarms.forget_old_history(self._now())
             except Exception:
                 _log.exception("alarms could not be evaluated")
-            self._wake.wait(max(0.05, TICK_SECONDS - (time.monotonic() - started)))
+            busy = time.monotonic() - started
+            self._wake.wait(max(TICK_SECONDS - busy, busy / _LARGEST_LOAD - busy))
             self._wake.clear()
 
     def evaluate_all(self) -> None:

@@ -58,10 +58,9 @@ class MetricsApi:
                 f"The collection MetricData must not have a size greater than {_MOST_DATA}.",
             )
         now = self._now()
-        self._store.put(
+        self._store.put_now(
             [_datum(params["Namespace"], entry, number, now) for number, entry in enumerate(given, 1)]
         )
-        self._store.flush()
         return {}
 
     def get_metric_statistics(self, context: RequestContext, params: Params) -> Params:

@@ -12,13 +12,10 @@ from triptych.localcloud.cloudwatch.alarms_api import AlarmsApi
 from triptych.localcloud.cloudwatch.evaluator import AlarmEvaluator, utc_now
 from triptych.localcloud.cloudwatch.metrics_api import MetricsApi
 from triptych.localcloud.cloudwatch.vended import publish_executions
-from triptych.localcloud.service import Operation, Params, RequestContext
+from triptych.localcloud.service import Operation
 
 if TYPE_CHECKING:
     from triptych.localcloud.cloud import Cloud
-
-_MOTO_OPERATIONS = ("PutDashboard", "GetDashboard", "ListDashboards", "DeleteDashboards")
-"""through us to moto all the same, which knows not all of the protocols that we do"""
 
 
 class CloudWatchService:
@@ -40,7 +37,6 @@ class CloudWatchService:
         self.operations: Mapping[str, Operation] = {
             **MetricsApi(cloud.metrics, now).operations,
             **AlarmsApi(self._alarms, self._evaluator, self._courier, now).operations,
-            **dict.fromkeys(_MOTO_OPERATIONS, _moto),
         }
 
     def start(self) -> None:
@@ -66,8 +62,3 @@ class CloudWatchService:
         """The states of alarms by name: ``OK``, ``ALARM``, ``INSUFFICIENT_DATA``; unknown names are absent."""
         found = {name: self._alarms.get(name) for name in names}
         return {name: alarm.state for name, alarm in found.items() if alarm is not None}
-
-
-def _moto(context: RequestContext, params: Params) -> Params:
-    assert context.forward is not None
-    return context.forward(params)

@@ -36,6 +36,7 @@ CREATE INDEX IF NOT EXISTS points_by_time ON points (series, time_ms);
 CREATE INDEX IF NOT EXISTS points_by_resolution ON points (resolution, time_ms)
 """
 _MOST_PENDING = 5_000
+_MOST_WAITING = 100_000
 _TIERS = ((3 * 3600, 60), (15 * 86_400, 300), (63 * 86_400, 3600))
 """CloudWatch's retention: past this age (seconds) points are kept at this resolution (seconds)"""
 _KEPT_SECONDS = 455 * 86_400
@@ -89,7 +90,10 @@ class Series:
 
 
 class MetricStore:
-    """Every service's metrics. ``put`` is cheap; what is read has been written first."""
+    """Every service's metrics. ``put`` is cheap; what is read has been written first.
+
+    Where the disk is full, what has gathered waits in memory for the next ``flush``, up to a limit.
+    """
 
     def __init__(self, home: Home) -> None:
         self._database = home.database("metrics", _SCHEMA)
@@ -107,6 +111,11 @@ class MetricStore:
         if full:
             self.flush()
 
+    def put_now(self, data: Iterable[Datum]) -> None:
+        """Take data points and return when they are on the disk; on an error none of them is kept."""
+        with self._write_lock:
+            self._write(list(data))
+
     def flush(self) -> None:
         """Write what has gathered, in one transaction."""
         if not self._pending:
@@ -114,8 +123,12 @@ class MetricStore:
         with self._write_lock:
             with self._lock:
                 batch, self._pending = self._pending, []
-            if batch:
+            try:
                 self._write(batch)
+            except sqlite3.Error:
+                with self._lock:
+                    self._pending = [*batch, *self._pending][-_MOST_WAITING:]
+                raise
 
     def _write(self, batch: Sequence[Datum]) -> None:
         known: dict[tuple[str, str, Dimensions, str], int] = {}
@@ -234,31 +247,34 @@ class MetricStore:
         """Coarser points for what is older, as CloudWatch keeps them; what is past 455 days goes."""
         self.flush()
         now_ms = milliseconds(now)
-        with self._database.write() as connection:
-            for age_seconds, resolution in _TIERS:
-                self._merge_points(connection, now_ms - age_seconds * 1000, resolution)
-            oldest = now_ms - _KEPT_SECONDS * 1000
+        for age_seconds, resolution in _TIERS:
+            before_ms = now_ms - age_seconds * 1000
+            before_ms -= before_ms % (resolution * 1000)
+            old = self._database.connection.execute(
+                "SELECT DISTINCT series FROM points WHERE resolution < ? AND time_ms < ?",
+                (resolution, before_ms),
+            )
+            for row in old.fetchall():  # one transaction each: nobody waits long to write
+                with self._database.write() as connection:
+                    _merge_points(connection, row["series"], before_ms, resolution)
+        oldest = now_ms - _KEPT_SECONDS * 1000
+        with self._write_lock, self._database.write() as connection:
             connection.execute("DELETE FROM points WHERE time_ms < ?", (oldest,))
-            connection.execute("DELETE FROM series WHERE last_ms < ?", (oldest,))
-            self._series.clear()
+            if connection.execute("DELETE FROM series WHERE last_ms < ?", (oldest,)).rowcount:
+                self._series.clear()
 
-    @staticmethod
-    def _merge_points(connection: sqlite3.Connection, before_ms: int, resolution: int) -> None:
-        length = resolution * 1000
-        before_ms -= before_ms % length
-        finer = "resolution < ? AND time_ms < ?"
-        groups: dict[tuple[int, int], list[Summary]] = {}
-        for row in connection.execute(f"SELECT * FROM points WHERE {finer}", (resolution, before_ms)):
-            period = row["time_ms"] - row["time_ms"] % length
-            groups.setdefault((row["series"], period), []).append(_summary(row))
-        connection.execute(f"DELETE FROM points WHERE {finer}", (resolution, before_ms))
-        _insert(
-            connection,
-            [
-                (series, period, resolution, *_columns(merge(parts)))
-                for (series, period), parts in groups.items()
-            ],
-        )
+
+def _merge_points(connection: sqlite3.Connection, series: int, before_ms: int, resolution: int) -> None:
+    length = resolution * 1000
+    where = " FROM points WHERE series = ? AND resolution < ? AND time_ms < ?"
+    periods: dict[int, list[Summary]] = {}
+    for row in connection.execute(f"SELECT *{where}", (series, resolution, before_ms)):
+        periods.setdefault(row["time_ms"] - row["time_ms"] % length, []).append(_summary(row))
+    connection.execute(f"DELETE{where}", (series, resolution, before_ms))
+    _insert(
+        connection,
+        [(series, period, resolution, *_columns(merge(parts))) for period, parts in periods.items()],
+    )
 
 
 def milliseconds(moment: datetime) -> int:
