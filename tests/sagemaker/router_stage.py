@@ -76,7 +76,10 @@ class ModelServer:
                 lines = head.decode().lower().split("\r\n")
                 length = next(int(line[15:]) for line in lines if line.startswith("content-length:"))
                 while len(received) < length:
-                    received += connection.recv(1 << 20)
+                    data = connection.recv(1 << 20)
+                    if not data:
+                        return
+                    received += data
                 body, received = received[:length], received[length:]
                 time.sleep(0.001)
                 if received or select.select([connection], [], [], 0)[0]:
@@ -88,7 +91,7 @@ class ModelServer:
                 self._send(connection, status, answer)
         except Die:
             self.close()
-        except OSError:
+        except (OSError, ValueError):  # closed by another thread
             return
 
     def _send(self, connection: socket.socket, status: int, answer: bytes) -> None:

@@ -21,6 +21,7 @@ class Invocation:
     """A request for an endpoint, or the copy of one for a shadow variant (``client`` is None)."""
 
     __slots__ = (
+        "abandoned",
         "arrived",
         "attributes",
         "body",
@@ -58,6 +59,8 @@ class Invocation:
         self.capture: CapturePlan | None = None
         self.event_id = ""
         """of the captured request"""
+        self.abandoned = False
+        """the client has been told that its time is over; the answer is still to come"""
         self.suspect = False
         """a server died while it had this request among others: it is asked again once, alone"""
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Protocol
 
@@ -50,6 +50,8 @@ class Link:
         self._flushing = False
         self._received = bytearray()
         self._wanted = 0
+        self._progress = 0.0
+        """when the last answer came, or the first request after a rest went out"""
 
     @property
     def load(self) -> int:
@@ -66,9 +68,18 @@ class Link:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
-    def overdue(self, now: float) -> Invocation | None:
-        """The request whose answer is late, if there is one."""
-        return self._under_way[0] if self._under_way and self._under_way[0].deadline < now else None
+    def overdue(self, now: float) -> Iterator[Invocation]:
+        """Requests whose answers are late, and whose clients have not been told so yet."""
+        for invocation in [*self._under_way, *self._queue]:
+            if invocation.deadline > now:
+                return
+            if not invocation.abandoned:
+                yield invocation
+
+    def hangs_over(self, now: float) -> Invocation | None:
+        """The request that the server has been asked first, where no answer at all has come for that long."""
+        hangs = self._under_way and now - self._progress > self._invoke_seconds
+        return self._under_way[0] if hangs else None
 
     def condemn(self, culprit: Invocation) -> None:
         """Give the server up: it hangs over ``culprit``, which is its caller's to answer, or over one that came
@@ -107,6 +118,8 @@ class Link:
             self._queue[:0] = batch
             self._end(str(error))
             return
+        if not self._under_way:
+            self._progress = perf_counter()
         self._under_way.extend(batch)
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
@@ -211,6 +224,7 @@ class Link:
                 break
             body = data[end + 4 : stop]
             start = stop
+            self._progress = perf_counter()
             self._owner.answered(self._under_way.popleft(), head, body)
             if not head.keep_alive:
                 # What else was sent on this connection is not looked at any more.

@@ -130,13 +130,15 @@ class Router:
         """Look for servers that hang and for fleets that have been drained, a few times a second."""
         now = perf_counter()
         for link in list(self._table.links):
-            culprit = link.overdue(now)
-            if culprit is not None:
-                variant = culprit.variant
-                assert isinstance(variant, Variant)
-                self._gateway.send({"kind": "hung", "endpoint": variant.endpoint.name, "server": link.path})
+            culprit = link.hangs_over(now)
+            if culprit is None:
+                for late in link.overdue(now):
+                    _variant(late).times_out(late)
+            else:
+                name = _variant(culprit).endpoint.name
+                self._gateway.send({"kind": "hung", "endpoint": name, "server": link.path})
                 link.condemn(culprit)
-                variant.hangs(culprit)
+                _variant(culprit).hangs(culprit)
         self._tell_drained()
         self._loop.call_later(_WATCH_SECONDS, self.watch)
 
@@ -154,6 +156,12 @@ class Router:
         """Send all that was observed and not told yet."""
         self._observer.flush_captures()
         self._observer.flush_metrics(int(time.time()))
+
+
+def _variant(invocation: Invocation) -> Variant:
+    """The variant of a request that was submitted to one."""
+    assert invocation.variant is not None
+    return invocation.variant
 
 
 class Gateway(asyncio.Protocol):

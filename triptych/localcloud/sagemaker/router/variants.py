@@ -126,6 +126,8 @@ class Variant:
         """Hand the model's answer to the client, then count and capture it."""
         model_seconds = perf_counter() - invocation.sent
         self._over(invocation)
+        if invocation.abandoned:
+            return
         status = head.status
         if invocation.client is not None:
             if 200 <= status < 300:
@@ -163,18 +165,27 @@ class Variant:
         for invocation in unsent:
             self._again(invocation)
 
-    def hangs(self, invocation: Invocation) -> None:
-        """The server has not answered in time."""
+    def times_out(self, invocation: Invocation) -> None:
+        """Tell the client that there was no answer in time; the server may give it still."""
         text = (
             "Your invocation timed out while waiting for a response from container primary "
             f"(no answer within {self._settings.invoke_seconds:g} seconds)"
         )
-        self._unanswered(invocation, self._model_error(invocation, 0, text))
+        self._tell_unanswered(invocation, self._model_error(invocation, 0, text))
+        invocation.abandoned = True
+
+    def hangs(self, invocation: Invocation) -> None:
+        """The server gives no answers any more, and was given up: this request is over."""
+        if not invocation.abandoned:
+            self.times_out(invocation)
+        self._over(invocation)
 
     # Inside
 
     def _again(self, invocation: Invocation) -> None:
         self._over(invocation)
+        if invocation.abandoned:
+            return
         if not self.retired:
             self.submit(invocation)
         elif invocation.client is not None:
@@ -186,6 +197,10 @@ class Variant:
 
     def _unanswered(self, invocation: Invocation, refusal: Refusal) -> None:
         self._over(invocation)
+        if not invocation.abandoned:
+            self._tell_unanswered(invocation, refusal)
+
+    def _tell_unanswered(self, invocation: Invocation, refusal: Refusal) -> None:
         self._tally.unanswered(self.instances)
         if invocation.client is not None:
             invocation.client.respond(refusal.render(invocation.request_id))
