@@ -294,6 +294,19 @@ def test_what_is_assembled_without_lines_is_put_together_as_it_is(laptop: Laptop
     assert outputs(laptop, "own-bare") == {"rows.csv.out": b"14"}
 
 
+def test_an_own_script_may_start_processes(laptop: Laptop) -> None:
+    script = """
+import multiprocessing
+def transform_fn(model, body, content_type, accept):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return "".join(f"{length}\\n" for length in pool.map(len, body.split())), accept
+"""
+    uri = laptop.put("own-processes/rows.csv", "1\n22\n333\n")
+    job = run(laptop, transform_params("own-processes", own_model(laptop, "own-processes", script), uri))
+    assert job["TransformJobStatus"] == "Completed", job.get("FailureReason")
+    assert outputs(laptop, "own-processes") == {"rows.csv.out": b"1\n2\n3\n"}
+
+
 # Answers only once as many requests are under way as the test expects.
 MEETING = """
 import json, os, pathlib, time

@@ -16,7 +16,6 @@ from transform_payloads import Payload
 from transform_task import Failure, TransformTask
 from transform_worker import Answer, Loaded, NotLoaded, serve
 
-
 _LOAD_SECONDS = 600.0
 """how long a model may take to load"""
 
@@ -33,10 +32,11 @@ class _Work:
 
 class _Worker:
     def __init__(self, task: TransformTask, threads: int) -> None:
-        # A fork: it has all modules at once, and the job's process has no threads that a fork would harm.
+        # A fork: it has all modules at once, and the job's process has no threads that a fork would harm. No daemon:
+        # a user's script may start processes itself.
         context = multiprocessing.get_context("fork")
         self.connection, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=serve, args=(theirs, task, threads), daemon=True)
+        self.process: BaseProcess = context.Process(target=serve, args=(theirs, task, threads))
         self.process.start()
         theirs.close()
         self.work: _Work | None = None
