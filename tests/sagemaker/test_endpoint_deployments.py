@@ -464,6 +464,20 @@ def test_what_is_refused_changes_nothing(
     subject.delete()
 
 
+def test_an_endpoint_whose_configuration_was_deleted_cannot_be_updated(
+    laptop: Laptop, models: tuple[str, str]
+) -> None:
+    """So it is on SageMaker, and so clean-up that comes too early is found here."""
+    subject = Subject(laptop, "orphan", models[0], instances=1)
+    laptop.call("DeleteEndpointConfig", EndpointConfigName="orphan-config")
+    config = subject.config(models[1])
+    error = laptop.refused("UpdateEndpoint", EndpointName="orphan", EndpointConfigName=config)
+    assert "Could not find endpoint configuration" in error.message
+    assert "orphan-config" in error.message
+    assert invoke(laptop, "orphan", b"x")["Body"] == b"old:x"
+    subject.delete()
+
+
 def test_a_failed_endpoint_can_only_be_deleted(laptop: Laptop, models: tuple[str, str]) -> None:
     bad = create_model(laptop, "doomed", {"readme.txt": "nothing"})
     assert create_endpoint(laptop, "doomed", variant(bad))["EndpointStatus"] == "Failed"

@@ -67,16 +67,17 @@ class EndpointStates:
         return self._records.page(_KIND, params)
 
     def look(self, name: str, hold_seconds: float) -> Record:
-        """The record; one that is changing is held for up to ``hold_seconds``, until the change has ended.
+        """The record; one that is changing is held for up to ``hold_seconds``, until it comes to a rest.
 
-        Stages on the way do not end the hold: a loop of looks and waits would wait in the middle of a quick change.
+        A rest is the end of the change, or a bake. What passes quickly does not end the hold: a loop of looks and
+        waits would wait in the middle of a quick change.
         """
         deadline = monotonic() + hold_seconds
         with self._changed:
-            record = self.find(name)
+            first = record = self.find(name)
             while record["EndpointStatus"] in MOVING and not self._closed:
                 remaining = deadline - monotonic()
-                if remaining <= 0:
+                if remaining <= 0 or (record != first and _bakes(record)):
                     break
                 self._changed.wait(remaining)
                 record = self.find(name)
@@ -215,6 +216,15 @@ class DeploymentKeeper:
                 self._states.change(
                     self._record, EndpointStatus="UpdateRollbackFailed", FailureReason=outcome.reason[:1024]
                 )
+
+
+def _bakes(record: Record) -> bool:
+    pending = record.get("PendingDeploymentSummary") or {}
+    return any(
+        status["Status"] == "Baking"
+        for variant in pending.get("ProductionVariants") or []
+        for status in variant.get("VariantStatus") or []
+    )
 
 
 def check_idle(record: Record) -> None:

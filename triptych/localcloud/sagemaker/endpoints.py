@@ -86,7 +86,7 @@ class Endpoints:
         return {"EndpointArn": arn}
 
     def describe(self, name: str) -> Record:
-        """The endpoint; one that is changing is looked at for up to 250 ms more, until something changes.
+        """The endpoint; one that is changing is looked at for up to 250 ms more, until it bakes or is done.
 
         A loop of describe and wait then mostly ends with its first look: servers start in less time here.
         """
@@ -104,12 +104,13 @@ class Endpoints:
     def update(self, params: Params) -> Params:
         """Bring up the new configuration beside the old and move the requests by the DeploymentConfig.
 
-        Raises ValidationException for what ``deployment_plan`` refuses, for alarms that do not exist and for scaled
-        variants that would go.
+        Raises ValidationException for what ``deployment_plan`` refuses, for alarms that do not exist, for scaled
+        variants that would go, and where the configuration that serves was deleted.
         """
         record = self.find(params["EndpointName"])
         config = self._models.find_config(params["EndpointConfigName"])
         _check_may_change(record)
+        self._models.find_config(record["EndpointConfigName"])  # SageMaker refuses where it is gone
         serving = record["_serving"]
         check_scaled_variants(
             self._cloud,
