@@ -32,5 +32,5 @@ class Timing:
         if not text.isdecimal() or not (
             int(text) in _PERIODS_OF_ALARMS or (int(text) and int(text) % 60 == 0)
         ):
-            raise ValueError(f"{PERIOD_VARIABLE} is {text!r}; it must be 10, 20, 30 or a multiple of 60.")
+            raise ValueError(f"{PERIOD_VARIABLE} is {text!r}; it must be 10, 20, 30 or a multiple of 60")
         return Timing(period_seconds=int(text))
