@@ -708,7 +708,10 @@ def test_data_processing_of_one_json_value(laptop: Laptop, model: str) -> None:
                      "line 3: the record is not JSON", id="not-json"),
         pytest.param(JSON_ROWS, "application/jsonlines", {"InputFilter": "$.rows"},
                      "line 1: the filter $.rows finds nothing", id="no-such-member"),
-        pytest.param('1,"2\n",3\n', "text/csv", {"JoinSource": "Input"}, "line 1", id="end-of-line-in-quotes"),
+        pytest.param('1,2,3\n1,"2\n",3\n1,2,3\n', "text/csv", {"JoinSource": "Input"},
+                     "line 2: a quote is not closed on its line", id="end-of-line-in-quotes"),
+        pytest.param('1,2,3\n1,2,"3\n', "text/csv", {"JoinSource": "Input"},
+                     "line 2: the record is not CSV: unexpected end of data", id="open-quote-at-the-end"),
     ],
 )  # fmt: skip
 def test_records_that_cannot_be_processed(

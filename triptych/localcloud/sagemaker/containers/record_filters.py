@@ -125,8 +125,18 @@ def parse_all(lines: Sequence[bytes], kind: Kind) -> list[Any]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"the record is not CSV: {error}", len(rows)) from error
     if len(rows) != len(lines):
-        raise ValueError("a quoted cell holds the end of a line, which batch transform cannot split", 0)
+        raise ValueError("a quote is not closed on its line, and lines are split first", _open_quote(lines))
     return rows
+
+
+def _open_quote(lines: Sequence[bytes]) -> int:
+    """The first line that does not end its quotes."""
+    for index, line in enumerate(lines):
+        try:
+            next(csv.reader([line.decode()], strict=True))
+        except csv.Error:
+            return index
+    return 0
 
 
 def render_all(records: Sequence[Any], kind: Kind) -> bytes:
