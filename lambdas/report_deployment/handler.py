@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -11,7 +13,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.parser import BaseModel, event_parser
 from document import Facts, document
-from history import read
+from history import History, read
 from measures import alarm, traffic
 from page import render
 from pydantic import AwareDatetime
@@ -51,6 +53,19 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _wait_for_aftermath(outcome: Outcome, history: History, endpoint: str) -> None:
+    """Wait after a rollback until the metrics of the requests that followed it are there."""
+    touched = any(change.endpoint == endpoint for change in history.changes)
+    if outcome == "rolled_back" and touched:
+        rested = max((look.at for look in history.looks if look.endpoint == endpoint), default=_now())
+        missing = float(os.environ.get("AFTERMATH_SECONDS", "0")) - (_now() - rested).total_seconds()
+        _sleep(max(missing, 0.0))
+
+
 def _events(execution_id: str) -> Iterator[dict[str, Any]]:
     pages = _client("stepfunctions").get_paginator("get_execution_history")
     for page in pages.paginate(executionArn=execution_id, includeExecutionData=True):
@@ -61,8 +76,9 @@ def _events(execution_id: str) -> Iterator[dict[str, Any]]:
 @logger.inject_lambda_context
 @event_parser(model=Request)
 def handler(event: Request, context: object) -> dict[str, Any]:
-    now = _now()
     history = read(_events(event.execution_id))
+    _wait_for_aftermath(event.outcome, history, event.endpoint_name)
+    now = _now()
     subject = Subject(
         endpoint=event.endpoint_name,
         outcome=event.outcome,

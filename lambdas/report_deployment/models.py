@@ -20,9 +20,7 @@ class Models:
         self._looks = looks
         self._strategy = strategy
         self._on_trial = variant_names[-1] if variant_names else None
-        created = (changes and changes[0].action == "createEndpoint") or (
-            looks and looks[0].status == "Creating"
-        )
+        created = bool(changes) and changes[0].action == "createEndpoint"
         self.former_configuration = None if created or not looks else looks[0].configuration
         self._trials = {name for look in looks for name in look.shadowed} | {
             fleet.configuration
@@ -77,4 +75,5 @@ class Models:
                 last = found
 
     def _since(self, look: Look, start: datetime) -> datetime:
-        return min(start, look.at) if look is self._looks[0] else look.at
+        served_before = self.former_configuration is not None and look is self._looks[0]
+        return min(start, look.at) if served_before else look.at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from decision import decision_section
@@ -117,6 +117,8 @@ def _plots(facts: Facts, axis: Axis) -> str:
                 "share of the requests that each model gets",
             )
         )
+    if not traffic.total("requests"):
+        return "".join(plots) + '<p class="note">No requests came in this time.</p>'
     layers, rates, latencies = [], [], []
     for name, found in _by_model(facts).items():
         colour = colours.get(name, _OTHER if several else 1)
@@ -213,7 +215,7 @@ def _alarm_section(alarms: Sequence[Alarm], axis: Axis) -> str:
             lines_chart(
                 alarm.name,
                 axis,
-                [Line("value", _pairs(alarm.points), 3, gap_seconds=3.5 * alarm.period_seconds)],
+                [Line("value", _steps(alarm), 3, gap_seconds=1.5 * alarm.period_seconds)],
                 limit=("threshold", alarm.threshold) if alarm.threshold is not None else None,
                 height=110,
             ),
@@ -325,6 +327,14 @@ def _day(axis: Axis) -> str:
     if axis.start.date() == axis.end.date():
         return f"{axis.start:%d %B %Y}."
     return f"{axis.start:%d %B} to {axis.end:%d %B %Y}."
+
+
+def _steps(alarm: Alarm) -> list[tuple[datetime, float]]:
+    """Each value from the beginning to the end of its period."""
+    length = timedelta(seconds=alarm.period_seconds)
+    return [
+        pair for point in alarm.points for pair in ((point.at, point.value), (point.at + length, point.value))
+    ]
 
 
 def _pairs(points: Sequence[Point]) -> list[tuple[datetime, float]]:

@@ -98,7 +98,7 @@ def window(subject: Subject, history: History, now: datetime) -> tuple[datetime,
     if not changes:
         return subject.started, now
     began = changes[0].at
-    before = min(max((now - began) * 0.2, timedelta(seconds=10)), timedelta(minutes=15))
+    before = min(max((now - began) * 0.5, timedelta(seconds=5)), timedelta(minutes=15))
     return began - before, now
 
 
@@ -167,6 +167,8 @@ def reason_of(failure: Mapping[str, Any] | None) -> str:
 
 def duration(seconds: float) -> str:
     """A duration as a person says it."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -240,13 +242,17 @@ def _lanes(subject: Subject, history: History, start: datetime, end: datetime) -
             if change.endpoint == name and change.action == "deleteEndpoint" and change.at > looks[0].at
         ]
         last = gone[-1] if gone and gone[-1] >= looks[-1].at else end
-        yield Lane("endpoint" if name == subject.endpoint else name, list(_status_spans(looks, start, last)))
+        created = [
+            change.at
+            for change in history.changes
+            if change.endpoint == name and change.action == "createEndpoint" and change.at <= looks[0].at
+        ]
+        title = "endpoint" if name == subject.endpoint else name
+        yield Lane(title, list(_status_spans(looks, created[-1] if created else start, last)))
 
 
 def _status_spans(looks: Sequence[Look], start: datetime, end: datetime) -> Iterator[Span]:
     since, status = min(start, looks[0].at), looks[0].status
-    if status == "Creating":
-        since = looks[0].at
     for look in looks[1:]:
         if look.status != status:
             yield Span(since, look.at, status, _STATUS_TONES.get(status, "busy"))

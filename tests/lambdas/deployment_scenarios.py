@@ -55,6 +55,7 @@ class Scenario:
     journal: Journal = field(default_factory=Journal)
     now: datetime = BEGIN
     request: dict[str, Any] = field(default_factory=dict)
+    slept: list[float] = field(default_factory=list)
 
     def run(self, function: SimpleNamespace, event: dict[str, Any]) -> Any:
         """Invoke a function's handler on these services, at this time."""
@@ -63,8 +64,13 @@ class Scenario:
             "cloudwatch": self.cloudwatch,
             "stepfunctions": FakeStepFunctions(self.journal.events),
         }
-        with _replaced(function.handler, _client=clients.__getitem__, _now=lambda: self.now):
+        clock = {"_sleep": self._sleep} if hasattr(function.handler, "_sleep") else {}
+        with _replaced(function.handler, _client=clients.__getitem__, _now=lambda: self.now, **clock):
             return function.handler.handler(event, CONTEXT)
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += timedelta(seconds=seconds)
 
     def traffic(self, variant: str, at: datetime, status: int, latency_ms: float) -> None:
         """One request in CloudWatch's metrics."""

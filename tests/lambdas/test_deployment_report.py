@@ -90,7 +90,7 @@ def test_a_rollback_says_why_how_long_and_what_it_cost() -> None:
     assert document["recovered_seconds"] == pytest.approx(5.6)
     assert document["configurations"] == {"before": OLD, "after": OLD}
     assert [(share["at"][11:19], share["of"]) for share in document["shares"]] == [
-        ("09:30:10", {"former model": 1.0}),
+        ("09:29:58", {"former model": 1.0}),
         ("09:30:27", {"former model": 0.5, "new model": 0.5}),
         ("09:30:41", {"former model": 1.0}),
     ]
@@ -103,10 +103,32 @@ def test_a_rollback_says_why_how_long_and_what_it_cost() -> None:
     assert max(values) > 0.1
     assert values[-1] == 0.0
     totals = document["traffic"]["totals"]
-    assert totals["requests"] == pytest.approx(60 * 54, abs=60)
+    assert totals["requests"] == 60 * 64
     assert 80 < totals["server_errors"] < 160
     assert document["traffic"]["period_seconds"] == 1
     assert document["tests"]["staging"]["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("make", "aftermath", "slept"),
+    [
+        (canary_rolled_back, "10", [7.0]),  # the last look was three seconds ago
+        (canary_rolled_back, "2", [0.0]),
+        (canary_rolled_back, None, [0.0]),
+        (staging_failed, "10", []),
+        (created, "10", []),
+    ],
+    ids=["rolled back", "long ago", "not asked for", "production untouched", "not rolled back"],
+)
+def test_the_report_of_a_rollback_waits_for_what_came_after(
+    make: Any, aftermath: str | None, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AFTERMATH_SECONDS", raising=False)
+    if aftermath:
+        monkeypatch.setenv("AFTERMATH_SECONDS", aftermath)
+    scenario = make()
+    scenario.report()
+    assert scenario.slept == pytest.approx(slept)
 
 
 def test_an_experiment_is_told_by_champion_and_challenger() -> None:
@@ -259,7 +281,7 @@ def test_reasons_of_failures(failure: Any, reason: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.04, "0.0 s"),
+        (0.014, "14 ms"),
         (5.64, "5.6 s"),
         (42.2, "42 s"),
         (120, "2 min"),

@@ -171,7 +171,7 @@ def lines_chart(
         y = frame.y(limit[1])
         marks.append(
             f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="tick bad-ink" x="{_WIDTH - _RIGHT - 4}" y="{y - 4:.1f}" text-anchor="end">'
+            f'<text class="tick bad-ink" x="{_LEFT + 4}" y="{y - 4:.1f}">'
             f"{escape(limit[0])}</text>"
         )
     return frame.svg(title, "".join(marks), _legend(legend))
@@ -314,7 +314,7 @@ def _mark_names(axis: Axis) -> str:
     parts = []
     free = float(_LEFT)
     for mark in sorted(axis.marks, key=lambda one: one.at):
-        width = 6.2 * len(mark.text)
+        width = 6.6 * len(mark.text)
         begin = min(max(axis.x(mark.at) - width / 2, free), _WIDTH - width)
         if begin < free or begin > axis.x(mark.at) + _FARTHEST_NAME:
             continue
