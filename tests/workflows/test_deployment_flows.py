@@ -258,6 +258,21 @@ def test_sagemakers_own_rollback_is_told_with_the_alarm_even_if_it_is_quiet_agai
     assert len(deployment.services.calls[f"{SCALING}:registerScalableTarget"]) == 1
 
 
+@pytest.mark.parametrize(
+    "look",
+    [
+        endpoint("InService", OLD, FailureReason="the new instances ran out of memory"),
+        endpoint("Failed", NEW, FailureReason="the new instances ran out of memory"),
+    ],
+    ids=["rolled back", "failed"],
+)
+def test_sagemakers_own_reason_is_told(deployment: Runner, look: dict[str, Any]) -> None:
+    plays(deployment, "canary", look, endpoint("InService", OLD))
+    ended = deployment.run("deployment")
+    assert ended["error"] == "DeploymentRolledBack"
+    assert "the new instances ran out of memory" in ended["cause"]
+
+
 def test_the_package_that_serves_is_not_rejected_when_its_new_deployment_fails(deployment: Runner) -> None:
     plays(deployment, "canary", endpoint("InService", OLD), serves_already=True)
     ended = deployment.run("deployment")

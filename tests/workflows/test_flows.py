@@ -210,6 +210,16 @@ def test_a_nested_run_that_was_redriven_by_hand_is_not_run_twice(runner: Runner)
     assert runner.services.calls["RedriveExecution"] == []
 
 
+def test_a_pipeline_passes_the_strategy_on_and_ends_as_its_deployment_does(runner: Runner) -> None:
+    played.play_all(runner)
+    runner.services.answer("TestEndpoint", played.tested("stop", ["row 3 differs"]))
+    ended = runner.run("pipeline", deployment={"strategy": "canary", "instance_count": 3})
+    assert (ended["status"], ended["error"]) == ("FAILED", "DeploymentRolledBack")
+    assert "row 3 differs" in ended["cause"]
+    asked = runner.services.calls["ResolveDeployment"][0]
+    assert asked["deployment"] == {"strategy": "canary", "instance_count": 3}
+
+
 def test_a_pipeline_ends_as_rejected_when_a_nested_run_does(runner: Runner) -> None:
     played.play_all(runner)
     runner.services.answer(

@@ -18,27 +18,20 @@ class Changes:
 
     def __init__(self, undo: State, failure: State) -> None:
         self._undo = undo
-        self._went_back = verdicts.at_fault(
+        self._went_back = _at_fault_with_reason(
             "Note that SageMaker rolled back",
             "The endpoint serves, but not the configuration that was asked for",
             "UpdateRolledBack",
-            formatted(
-                "SageMaker put configuration {} back on endpoint {}",
-                "$.endpoint.EndpointConfigName",
-                PRODUCTION.name,
-            ),
+            "SageMaker put configuration {} back on endpoint {}",
+            ("$.endpoint.EndpointConfigName", PRODUCTION.name),
             undo,
         )
-        self._failed = verdicts.at_fault(
+        self._failed = _at_fault_with_reason(
             "Note that the endpoint failed",
             "Failed, out of service, or being deleted by somebody else",
             "EndpointFailed",
-            formatted(
-                "Endpoint {} is {}; read its log group /aws/sagemaker/Endpoints/{}",
-                PRODUCTION.name,
-                "$.endpoint.EndpointStatus",
-                PRODUCTION.name,
-            ),
+            "Endpoint {} is {}; its log group is /aws/sagemaker/Endpoints/{}",
+            (PRODUCTION.name, "$.endpoint.EndpointStatus", PRODUCTION.name),
             undo,
         )
         self._no_capacity = verdicts.broken(
@@ -84,6 +77,22 @@ class Changes:
         choice.default_choice(self._failed)
         look.next(choice)
         return look
+
+
+def _at_fault_with_reason(
+    name: str, comment: str, error: str, cause: str, paths: tuple[str, ...], undo: State
+) -> Choice:
+    """The note with SageMaker's own reason after it, where it gives one."""
+    reason = f"{PRODUCTION.at}.FailureReason"
+    choice = Choice(f"{name}: why?", comment="SageMaker does not always say")
+    choice.add_choice(
+        ChoiceRule.IsPresent(reason, True),
+        verdicts.at_fault(
+            f"{name}, and why", comment, error, formatted(cause + ": {}", *paths, reason), undo
+        ),
+    )
+    choice.default_choice(verdicts.at_fault(name, comment, error, formatted(cause, *paths), undo))
+    return choice
 
 
 def serves_previous() -> ChoiceRule:
