@@ -50,7 +50,7 @@ _DROPPED_HEADERS = frozenset(
     }
 )
 _PRELOADED = (
-    "s3", "iam", "sts", "sns", "sqs", "ssm", "kms", "logs", "cloudwatch", "events", "scheduler", "glue",
+    "s3", "iam", "sts", "sns", "sqs", "ssm", "kms", "logs", "events", "scheduler", "glue",
     "sagemaker", "dynamodb", "awslambda", "ecr", "secretsmanager",
 )  # fmt: skip
 _POLL_SECONDS = 0.05
@@ -247,9 +247,6 @@ class MotoBackend:
 
     def _replay(self) -> None:
         started = time.perf_counter()
-        forgotten = self.journal.forget_old_telemetry(time.time())
-        if forgotten:
-            _log.info("%d old metric entries left the journal", forgotten)
         with _mutation, _SilencedDeliveries():
             for entry in self.journal.entries():
                 self._replay_one(entry)

@@ -34,9 +34,6 @@ CREATE INDEX IF NOT EXISTS reads_request ON reads (request);
 CREATE TABLE IF NOT EXISTS blobs (sha256 TEXT PRIMARY KEY, data BLOB NOT NULL)
 """
 
-TELEMETRY = {("cloudwatch", "PutMetricData"): (86_400.0, 5_000)}
-"""Operations that only add to a stream: how old (seconds) and how many entries are worth replaying"""
-
 
 @dataclass(frozen=True)
 class JournalledRequest:
@@ -115,20 +112,6 @@ class RequestJournal:
     def count(self) -> int:
         row = self._database.connection.execute("SELECT COUNT(*) FROM requests").fetchone()
         return int(row[0])
-
-    def forget_old_telemetry(self, now: float) -> int:
-        """Drops what only adds to a stream and is too old to matter; returns how many entries went."""
-        gone = 0
-        with self._database.write() as connection:
-            for (service, operation), (age_seconds, most) in TELEMETRY.items():
-                cursor = connection.execute(
-                    "DELETE FROM requests WHERE service = ? AND operation = ? AND (time < ? OR id NOT IN"
-                    " (SELECT id FROM requests WHERE service = ? AND operation = ?"
-                    " ORDER BY id DESC LIMIT ?))",
-                    (service, operation, now - age_seconds, service, operation, most),
-                )
-                gone += cursor.rowcount
-        return gone
 
     def close(self) -> None:
         self._database.close()

@@ -80,33 +80,40 @@ class AlarmEvaluator:
     def _run(self) -> None:
         rolled_up = -_ROLL_UP_SECONDS
         while not self._stopped.is_set():
-            started = time.monotonic()
+            started, began = time.monotonic(), time.thread_time()
             try:
                 self._metrics.flush()
-                self.evaluate_all()
+                self._evaluate_due(started)
                 if started - rolled_up >= _ROLL_UP_SECONDS:
                     rolled_up = started
                     self._metrics.roll_up(self._now())
                     self._alarms.forget_old_history(self._now())
             except Exception:
                 _log.exception("alarms could not be evaluated")
-            busy = time.monotonic() - started
-            self._wake.wait(max(TICK_SECONDS - busy, busy / _LARGEST_LOAD - busy))
+            busy = (time.thread_time() - began) / _LARGEST_LOAD
+            self._wake.wait(max(0.05, TICK_SECONDS - (time.monotonic() - started), busy))
             self._wake.clear()
 
-    def evaluate_all(self) -> None:
-        """Every metric alarm that is due, once."""
+    def _evaluate_due(self, now: float) -> None:
         for alarm in self._alarms.all():
-            if alarm.kind != METRIC or self._stopped.is_set():
-                continue
-            started = time.monotonic()
-            if started < self._next_at.get(alarm.name, 0.0):
-                continue
-            try:
-                self.evaluate(alarm)
-            except Exception:
-                _log.exception("alarm %s could not be evaluated", alarm.name)
-            self._next_at[alarm.name] = started + (time.monotonic() - started) / _LARGEST_SHARE - TICK_SECONDS
+            if self._stopped.is_set():
+                return
+            if alarm.kind == METRIC and now >= self._next_at.get(alarm.name, 0.0):
+                began = time.thread_time()
+                self._evaluate_safely(alarm)
+                self._next_at[alarm.name] = now + (time.thread_time() - began) / _LARGEST_SHARE
+
+    def evaluate_all(self) -> None:
+        """Every metric alarm, once."""
+        for alarm in self._alarms.all():
+            if alarm.kind == METRIC:
+                self._evaluate_safely(alarm)
+
+    def _evaluate_safely(self, alarm: Alarm) -> None:
+        try:
+            self.evaluate(alarm)
+        except Exception:
+            _log.exception("alarm %s could not be evaluated", alarm.name)
 
     def evaluate(self, alarm: Alarm) -> None:
         """One metric alarm, now."""

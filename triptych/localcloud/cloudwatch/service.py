@@ -51,7 +51,7 @@ class CloudWatchService:
         self._metrics.flush()
 
     def evaluate(self) -> None:
-        """Evaluate the alarms that are due, as the thread does each second."""
+        """Evaluate every alarm, as the thread does each second."""
         self._evaluator.evaluate_all()
 
     def deliver(self) -> None:
