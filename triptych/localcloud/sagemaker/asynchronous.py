@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -207,7 +208,7 @@ class AsyncInferenceService:
             load[place.server.socket] += 1
             with self._lock:
                 self._under_way[queued.seq] = place.server.socket
-            self._workers.submit(lambda queued=queued, place=place: self._work(queued, place))  # type: ignore[misc]
+            self._workers.submit(partial(self._work, queued, place))
 
     def _places(self, name: str) -> Iterator[_Place]:
         """The endpoint's model servers that answer."""
