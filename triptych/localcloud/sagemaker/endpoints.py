@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -13,6 +12,7 @@ from uuid import uuid4
 from triptych.localcloud.cloud import Cloud
 from triptych.localcloud.sagemaker.deployment_alarms import RollbackAlarms
 from triptych.localcloud.sagemaker.deployment_plan import plan_deployment
+from triptych.localcloud.sagemaker.deployment_rescale import check_rescaling, rescaled, resize
 from triptych.localcloud.sagemaker.deployment_run import DRAIN_SECONDS, DeploymentRun, Outcome
 from triptych.localcloud.sagemaker.deployment_states import DeploymentKeeper, EndpointStates, check_idle
 from triptych.localcloud.sagemaker.deployment_summary import launching, rescaling
@@ -167,13 +167,7 @@ class Endpoints:
         record = self.find(params["EndpointName"])
         wanted = {item["VariantName"]: item for item in params["DesiredWeightsAndCapacities"]}
         _check_may_change(record, "UpdateRollbackFailed")
-        serving = record["_serving"]
-        known = {variant["name"]: variant for variant in production(serving)}
-        unknown = sorted(set(wanted) - set(known))
-        if unknown:
-            raise invalid(f'The variant name(s) "{", ".join(unknown)}" is/are not present within endpoint.')
-        for name, item in wanted.items():
-            _check_rescaling(known[name], item, record.get("AsyncInferenceConfig") is not None)
+        check_rescaling(record["_serving"], wanted)
         changes = {"_rescaling": wanted, "ProductionVariants": rescaling(record, wanted, now())}
         self._states.begin(record, changes)
         self._in_background(self._rescale, record["EndpointName"])
@@ -337,26 +331,16 @@ class Endpoints:
         live.ready.wait()
         if not live.shares:
             return  # it could not be brought back, and has failed
-        serving, wanted = deepcopy(record["_serving"]), record["_rescaling"]
-        fleet = live.shares[0].fleet
-        before = {variant["name"]: variant["instances"] for variant in serving["variants"]}
+        before, fleet = record["_serving"], live.shares[0].fleet
+        after = rescaled(before, record["_rescaling"])
         try:
-            for variant in serving["variants"]:
-                item = wanted.get(variant["name"], {})
-                if item.get("DesiredInstanceCount") is not None:
-                    fleet.resize(variant["name"], int(item["DesiredInstanceCount"]))
-                    variant["instances"] = int(item["DesiredInstanceCount"])
-                if item.get("DesiredWeight") is not None:
-                    variant["weight"] = float(item["DesiredWeight"])
-            fleet.reweigh({variant["name"]: variant["weight"] for variant in serving["variants"]})
+            resize(fleet, before, after)
         except Exception as error:
             self._states.change(record, EndpointStatus="RollingBack", FailureReason=str(error)[:1024])
-            for variant in serving["variants"]:
-                if variant["instances"] != before[variant["name"]]:
-                    fleet.resize(variant["name"], before[variant["name"]])
-            self._states.serve(record, record["_serving"], str(error))
+            resize(fleet, after, before)
+            self._states.serve(record, before, str(error))
             return
-        self._states.serve(record, serving)
+        self._states.serve(record, after)
 
     def _take_down(self, name: str) -> None:
         record = self.find(name)
@@ -413,22 +397,3 @@ def _check_may_change(record: Record, *refused: str) -> None:
             f'Cannot update endpoint "{record["EndpointArn"]}" in status {status}.'
             + (" A failed endpoint can only be deleted." if status == "Failed" else "")
         )
-
-
-def _check_rescaling(variant: Mapping[str, Any], item: Mapping[str, Any], asynchronous: bool) -> None:
-    """Only an asynchronous endpoint's requests can wait for an instance: only it may have none."""
-    count = item.get("DesiredInstanceCount")
-    if item.get("ServerlessUpdateConfig") is not None:
-        raise invalid(
-            "ServerlessUpdateConfig is not supported here: update the endpoint's configuration instead."
-        )
-    if count is not None and variant.get("max_concurrency") is not None:
-        raise invalid(f"Variant {variant['name']} is serverless: it has no DesiredInstanceCount.")
-    least = 0 if asynchronous else 1
-    if count is not None and count < least:
-        raise invalid(
-            f"DesiredInstanceCount of variant {variant['name']} is {count}; it must be at least {least}."
-        )
-    weight = item.get("DesiredWeight")
-    if weight is not None and weight < 0:
-        raise invalid(f"DesiredWeight of variant {variant['name']} is {weight}; it must not be negative.")
