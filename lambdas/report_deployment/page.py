@@ -10,7 +10,7 @@ from typing import Any
 from decision import decision_section
 from document import Facts
 from measures import Alarm
-from story import STRATEGIES, alarm_lane, duration
+from story import STRATEGIES, alarm_lane, duration, reason_of
 
 from triptych.core.charts import number
 from triptych.core.report import Tile, banner, escape, figure, page, section, table, tiles
@@ -306,6 +306,7 @@ def _event_section(facts: Facts) -> str:
 
 def _details(facts: Facts) -> str:
     story = facts.story
+    cause = reason_of(facts.subject.failure)
     rows = [
         ["Endpoint", escape(facts.subject.endpoint)],
         ["Model package", _mono(facts.model_package_arn)],
@@ -319,6 +320,7 @@ def _details(facts: Facts) -> str:
         ),
         ["Variants", escape(", ".join(facts.subject.variant_names))],
         ["Execution", _mono(facts.execution_id)],
+        *([["Cause", f'<span class="wrap">{escape(cause)}</span>']] if cause else []),
     ]
     return section("Details", table(["", ""], rows))
 

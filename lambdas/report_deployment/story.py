@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -40,6 +41,7 @@ _STATUS_TONES = {
     "RollingBack": "warn",
 }
 _ALARM_TONES = {"OK": "good", "ALARM": "bad"}
+_SMALL_PRINT = re.compile(r"\s*\(minimum [^)]*transition\)|(?<=\d)\s*\(\d\d/\d\d/\d\d \d\d:\d\d:\d\d\)")
 _MOST_EVENTS = 150
 _LONGEST_TEXT = 600
 
@@ -118,7 +120,7 @@ def tell(subject: Subject, history: History, alarms: Sequence[StateChange], now:
     return Story(
         headline=HEADLINES[subject.outcome] if changes or subject.outcome != "rolled_back" else _UNTOUCHED,
         tone=TONES[subject.outcome],
-        sentence=_sentence(subject, began, settled),
+        sentence=_sentence(subject, began, settled, alarms),
         start=start,
         end=end,
         began=began,
@@ -203,7 +205,9 @@ def _first_trouble(
     return min(signs, default=None)
 
 
-def _sentence(subject: Subject, began: datetime | None, settled: datetime | None) -> str:
+def _sentence(
+    subject: Subject, began: datetime | None, settled: datetime | None, alarms: Iterable[StateChange]
+) -> str:
     decision = subject.decision or {}
     why = decision.get("reason") or "; ".join(decision.get("reasons") or [])
     took = (
@@ -216,13 +220,21 @@ def _sentence(subject: Subject, began: datetime | None, settled: datetime | None
             if began
             else "The endpoint in production was not touched."
         )
-        return f"{_sentence_of(reason_of(subject.failure) or 'No reason was given')} {ending}"
+        raised = [change for change in alarms if change.now == "ALARM" and began and change.at >= began]
+        why = _raised(raised[0]) if raised else reason_of(subject.failure) or "No reason was given"
+        return f"{_sentence_of(why)} {ending}"
     if subject.outcome == "kept":
         why = why or reason_of(subject.failure) or "No reason was given"
         return f"{_sentence_of(why)} It serves all requests{since}."
     if subject.outcome == "created":
         return f"The endpoint is new and answers{since}."
     return f"{_sentence_of(why) + ' ' if why else ''}All requests go to the new model{since}."
+
+
+def _raised(change: StateChange) -> str:
+    """That an alarm was raised, with the numbers of CloudWatch's reason but without its small print."""
+    why = _SMALL_PRINT.sub("", change.reason).removeprefix("Threshold Crossed:").strip().rstrip(".")
+    return f"Alarm {change.alarm} was raised{f': {why}' if why else ''}"
 
 
 def _sentence_of(text: str) -> str:

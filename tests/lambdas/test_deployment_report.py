@@ -83,7 +83,11 @@ def test_a_rollback_says_why_how_long_and_what_it_cost() -> None:
     text = texts(scenario.report()[0])
     document = documented(scenario)
     assert "Rolled back" in text
-    assert f"Alarm {ENDPOINT}-errors went to ALARM during the deployment" in text
+    assert (
+        f"Alarm {ENDPOINT}-errors was raised: 1 datapoint [0.152] was greater than the threshold (0.01). The former"
+        in text
+    )
+    assert f"Cause Alarm {ENDPOINT}-errors went to ALARM during the deployment" in text
     assert (
         "The former model serves all requests again since 09:30:43 UTC, 23 s after the change began." in text
     )
