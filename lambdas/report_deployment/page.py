@@ -172,14 +172,12 @@ def _by_model(facts: Facts) -> dict[str, dict[str, list[Point]]]:
     variants = facts.traffic.variants
     if len(variants) == 1:
         return {"answered": {name: list(points) for name, points in next(iter(variants.values())).items()}}
-    steps = facts.story.variant_models
     found: dict[str, dict[str, list[Point]]] = {}
     for variant, metrics in variants.items():
         for metric, points in metrics.items():
             for point in points:
-                behind = next((models for at, models in reversed(steps) if at <= point.at), {})
-                model = found.setdefault(behind.get(variant, variant), {name: [] for name in metrics})
-                model[metric].append(point)
+                name = facts.story.model_behind(variant, point.at)
+                found.setdefault(name, {each: [] for each in metrics})[metric].append(point)
     return {
         name: {metric: _merged(points, metric) for metric, points in metrics.items()}
         for name, metrics in found.items()

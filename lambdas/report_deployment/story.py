@@ -93,6 +93,15 @@ class Story:
     marks: tuple[Mark, ...]
     events: tuple[Event, ...]
 
+    def model_behind(self, variant: str, at: datetime) -> str:
+        """The model behind a variant at a moment; the variant's own name where it never was a production variant.
+
+        A variant answers requests before the first look sees it: then what that look saw counts.
+        """
+        known = [(since, models[variant]) for since, models in self.variant_models if variant in models]
+        earlier = [model for since, model in known if since <= at]
+        return earlier[-1] if earlier else known[0][1] if known else variant
+
 
 def window(subject: Subject, history: History, now: datetime) -> tuple[datetime, datetime]:
     """What is worth showing: the change of the endpoint, with as much before it as tells how things were."""

@@ -153,6 +153,15 @@ def test_an_experiment_is_told_by_champion_and_challenger() -> None:
     assert "for requests before the experiment" in text
 
 
+def test_requests_between_two_looks_belong_to_a_model_too() -> None:
+    scenario = ab_promoted()
+    scenario.traffic("Challenger", after(19), 200, 0.5)  # before the look that saw it
+    text = texts(scenario.report()[0])
+    assert "champion, 09:30:1" in text
+    assert "Challenger, 09:" not in text
+    assert "AllTraffic, 09:" not in text
+
+
 def test_a_shadow_gets_copies_that_are_no_requests() -> None:
     scenario = shadow_tested()
     text = texts(scenario.report()[0])
