@@ -17,6 +17,8 @@ CONFIGURE = "aws-sdk:sagemaker:createEndpointConfig"
 REJECT = "aws-sdk:sagemaker:updateModelPackage"
 ALARMS = "aws-sdk:cloudwatch:describeAlarms"
 SCALING = "aws-sdk:applicationautoscaling"
+RAISED = {"MetricAlarms": [played.alarm("latency", "ALARM")]}
+QUIET = {"MetricAlarms": [played.alarm("latency", "OK")]}
 NEW_AGAIN = "flights-run-1-1-0"
 """the configuration that a redrive makes"""
 
@@ -313,7 +315,8 @@ def test_a_way_back_that_fails_is_told(deployment: Runner) -> None:
 )
 def test_a_rollback_ends_as_one_whatever_breaks_on_its_way(deployment: Runner, broken: str) -> None:
     plays(deployment, "canary", endpoint("InService", OLD))
-    deployment.services.answer(broken, Failure("Broken"))
+    before = [QUIET] if broken == ALARMS else []  # the look before the change is on no way back
+    deployment.services.answer(broken, *before, Failure("Broken"))
     ended = deployment.run("deployment")
     assert (ended["status"], ended["error"]) == ("FAILED", "DeploymentRolledBack")
     assert "SageMaker put configuration old back" in ended["cause"]
@@ -373,6 +376,31 @@ def test_production_without_capacity_goes_back_and_rejects_nothing(deployment: R
     ended = deployment.run("deployment")
     assert (ended["status"], ended["error"]) == ("FAILED", "NoCapacity")
     assert rejected(deployment) == []
+
+
+def test_an_alarm_that_rings_before_the_change_is_waited_for(deployment: Runner) -> None:
+    plays(deployment, "canary", endpoint("InService", NEW))
+    deployment.services.answer(ALARMS, RAISED, RAISED, QUIET)
+    ended = deployment.run("deployment")
+    assert ended["output"]["outcome"] == "promoted"
+    assert ended["visited"].count("Wait for quiet alarms") == 2
+
+
+@pytest.mark.parametrize("strategy", ["canary", "ab", "shadow"])
+def test_an_alarm_of_the_model_that_serves_is_not_blamed_on_the_new_one(
+    deployment: Runner, strategy: str
+) -> None:
+    plays(deployment, strategy)
+    deployment.services.answer(ALARMS, RAISED)
+    ended = deployment.run("deployment")
+    assert (ended["status"], ended["error"]) == ("FAILED", "AlarmRaisedBefore")
+    assert "Alarm latency of endpoint triptych-flights is raised by the model that serves" in ended["cause"]
+    assert (configurations(deployment), rejected(deployment)) == ([], [])
+
+
+def test_a_mended_model_may_go_in_at_once_while_an_alarm_rings(deployment: Runner) -> None:
+    deployment.services.answer(ALARMS, RAISED)
+    assert deployment.run("deployment")["output"]["outcome"] == "promoted"
 
 
 def test_a_second_deployment_is_refused_by_name_and_touches_nothing(deployment: Runner) -> None:
@@ -469,7 +497,7 @@ def test_an_alarm_ends_a_trial(deployment: Runner, strategy: str, judge: str) ->
     trial = TRIAL if strategy == "ab" else SHADOW_TRIAL
     in_trial = endpoint("InService", trial)
     plays(deployment, strategy, in_trial, in_trial, endpoint("InService", OLD))
-    deployment.services.answer(ALARMS, {"MetricAlarms": [played.alarm("latency", "ALARM")]})
+    deployment.services.answer(ALARMS, QUIET, RAISED)
     ended = deployment.run("deployment")
     assert (ended["status"], ended["error"]) == ("FAILED", "DeploymentRolledBack")
     assert "alarm latency: latency is ALARM" in ended["cause"]

@@ -2,10 +2,61 @@
 
 from __future__ import annotations
 
-from stepfunctions.steps.states import Catch, State
+from stepfunctions.steps.choice_rule import ChoiceRule
+from stepfunctions.steps.states import Catch, Choice, State
 
 from workflows import retries
-from workflows.steps import InlineMap, JsonObject, ServiceTask
+from workflows.deployment import verdicts
+from workflows.deployment.endpoint import PRODUCTION, wait_and
+from workflows.steps import InlineMap, JsonObject, PassWithAssign, ServiceTask, catch_all, formatted
+
+_MOST_LOOKS = 20
+
+
+def one_is_raised() -> ChoiceRule:
+    """Whether the last look saw an alarm in ALARM."""
+    return ChoiceRule.IsPresent("$.record.alarms.raised[0]", True)
+
+
+def once_quiet(then: State, undo: State) -> State:
+    """On to ``then`` when no alarm is raised; one that stays so belongs to what serves now, not to the new model.
+
+    SageMaker would take the new model back for it at once.
+    """
+    look = look_at_alarms(
+        "Look at the alarms before",
+        "One that rings already would be blamed on the new model",
+        catch_all(undo),
+    )
+    count = PassWithAssign(
+        "Count the looks before",
+        comment="An alarm that stays is told, not waited for without end",
+        result={},
+        result_path="$.counted",
+        assign={"looks_before.$": "States.MathAdd($looks_before, 1)"},
+    )
+    count.next(wait_and("Wait for quiet alarms", look))
+    choice = Choice(
+        "Are the alarms quiet?", comment="They may ring from a deployment that was just taken back"
+    )
+    choice.add_choice(ChoiceRule.Not(one_is_raised()), then)
+    choice.add_choice(ChoiceRule.NumericLessThan("$looks_before", _MOST_LOOKS), count)
+    choice.default_choice(
+        verdicts.broken(
+            "Note that an alarm rang before",
+            "No fault of the new model: it is not rejected",
+            "AlarmRaisedBefore",
+            formatted(
+                "Alarm {} of endpoint {} is raised by the model that serves, so no alarm could tell how the new one "
+                "does; mend what it is about, or deploy with strategy all_at_once, which watches no alarms",
+                "$.record.alarms.raised[0]",
+                PRODUCTION.name,
+            ),
+            undo,
+        )
+    )
+    look.next(choice)
+    return look
 
 
 def look_at_alarms(name: str, comment: str, catch: list[Catch]) -> ServiceTask:

@@ -6,7 +6,7 @@ from stepfunctions.steps.choice_rule import ChoiceRule
 from stepfunctions.steps.states import Choice, Pass, State
 
 from workflows import retries
-from workflows.deployment import autoscaling, configurations
+from workflows.deployment import alarms, autoscaling, configurations
 from workflows.deployment.change import Changes
 from workflows.deployment.endpoint import (
     PRODUCTION,
@@ -117,11 +117,13 @@ def _strategy(changes: Changes, served: State, undo: State, put_back: State) -> 
         traffic="$.deployment.traffic",
     )
     shift.next(served)
+    trial = Choice("Is there a trial first?", comment="Two models side by side before one takes over")
+    trial.add_choice(_is("ab"), experiment(changes, switch, undo, put_back))
+    trial.add_choice(_is("shadow"), shadow_test(changes, shift, undo, put_back))
+    trial.default_choice(shift)
     choice = Choice("Which strategy?", comment="The contract's, or the one of the execution's input")
     choice.add_choice(_is("all_at_once"), switch)
-    choice.add_choice(_is("ab"), experiment(changes, switch, undo, put_back))
-    choice.add_choice(_is("shadow"), shadow_test(changes, shift, undo, put_back))
-    choice.default_choice(shift)
+    choice.default_choice(alarms.once_quiet(trial, undo))
     return choice
 
 

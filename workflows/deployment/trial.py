@@ -11,7 +11,7 @@ from stepfunctions.steps.choice_rule import ChoiceRule
 from stepfunctions.steps.states import Choice, Pass, State, Wait
 
 from workflows.deployment import verdicts
-from workflows.deployment.alarms import look_at_alarms
+from workflows.deployment.alarms import look_at_alarms, one_is_raised
 from workflows.deployment.change import Changes
 from workflows.deployment.endpoint import PRODUCTION, update
 from workflows.steps import JsonObject, ServiceTask, catch_all, formatted, invoke_function
@@ -105,7 +105,7 @@ def _looks(kind: Kind, promote: State, undo: State, put_back: State) -> State:
     )
     raised = Choice(f"Is an alarm of the {noun} raised?", comment="Then the trial is over")
     raised.add_choice(
-        ChoiceRule.IsPresent("$.record.alarms.raised[0]", True),
+        one_is_raised(),
         verdicts.at_fault(
             f"Note the alarm of the {noun}",
             "The new model has done harm",

@@ -34,7 +34,7 @@ def open_record() -> PassWithAssign:
             "report": {"report_uri": None},
         },
         result_path="$.record",
-        assign={"outcome": "promoted"},
+        assign={"outcome": "promoted", "looks_before": 0},
     )
 
 
