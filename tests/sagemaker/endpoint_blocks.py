@@ -109,6 +109,13 @@ class Load:
             time.sleep(0.005)
         return self.words[seen : seen + count]
 
+    def until(self, word: str) -> None:
+        """Return once somebody has had that answer."""
+        deadline = time.monotonic() + 60
+        while word not in self.words:
+            assert time.monotonic() < deadline, f"nobody had {word!r}; failures: {self.failures[:3]}"
+            time.sleep(0.005)
+
     def stop(self) -> None:
         self._stop.set()
 
