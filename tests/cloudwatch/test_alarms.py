@@ -62,6 +62,17 @@ def test_the_window_ends_now(world: AlarmWorld) -> None:
     assert world.state() == "OK"
 
 
+def test_what_is_over_does_not_set_an_alarm_off_again(world: AlarmWorld) -> None:
+    """A burst that slides out of the newest period is whole again in the one before: that is no news."""
+    world.alarm(Threshold=6.0, TreatMissingData="notBreaching")
+    for _ in range(10):
+        world.put(1, seconds_ago=0.5)
+        world.tick(1)
+    for _ in range(60):
+        world.tick(1)
+    assert world.states() == ["OK", "ALARM", "OK"]
+
+
 @pytest.mark.parametrize(
     ("values", "states"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -179,16 +179,7 @@ class AlarmStore:
     def set_tags(self, alarm: Alarm, tags: dict[str, str]) -> None:
         self.save(alarm, tags=tags)
 
-    def set_actions_enabled(self, alarm: Alarm, enabled: bool) -> Alarm:
-        changed = replace(alarm, config={**alarm.config, "ActionsEnabled": enabled})
-        self.save(changed)
-        return changed
-
     # -- history
-
-    def note(self, item: HistoryItem) -> None:
-        with self._database.write() as connection:
-            self._write(connection, [item], [])
 
     def history(
         self,

@@ -69,7 +69,7 @@ class AlarmsApi:
 
     def put_metric_alarm(self, context: RequestContext, params: Params) -> Params:
         check_metric_alarm(params)
-        self._put(context, METRIC, params)
+        self._put(context, METRIC, {**params, "Threshold": float(params["Threshold"])})
         self._evaluator.wake()
         return {}
 

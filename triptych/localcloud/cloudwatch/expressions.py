@@ -43,12 +43,11 @@ _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
 
 @dataclass(frozen=True)
 class Expression:
-    """A parsed expression. ``names`` are the ids it refers to; ``all_metrics`` where it calls METRICS()."""
+    """A parsed expression; ``names`` are the ids it refers to."""
 
     text: str
     evaluate: Evaluate
     names: frozenset[str]
-    all_metrics: bool
 
 
 def parse(text: str) -> Expression:
@@ -72,13 +71,12 @@ class _Parser:
             self._tokens.append((kind, match.group(kind)))
         self._next = 0
         self._names: set[str] = set()
-        self._all_metrics = False
 
     def parse(self) -> Expression:
         evaluate = self._either()
         if self._next < len(self._tokens):
             raise self._wrong(f"unexpected {self._tokens[self._next][1]!r}")
-        return Expression(self._text, evaluate, frozenset(self._names), self._all_metrics)
+        return Expression(self._text, evaluate, frozenset(self._names))
 
     def _wrong(self, what: str) -> InvalidExpression:
         return InvalidExpression(f"Expression '{self._text}': {what}")
@@ -187,7 +185,6 @@ class _Parser:
         self._expect("(")
         arguments = self._arguments(")")
         if name == METRICS:
-            self._all_metrics = True
             return self._metrics(arguments)
         if name not in FUNCTIONS:
             served = "is not served by the local cloud" if name in _NOT_SERVED else "is no function"
