@@ -119,8 +119,11 @@ def _rollback(rollback: Mapping[str, Any]) -> tuple[str, str, str]:
             state = _new_state(item.get("HistoryData"))
             if state.get("stateValue") == "ALARM":
                 raised.setdefault(item["AlarmName"], state.get("stateReason"))
-    sentences = [reason(rollback["failure"].get("Cause") or "no cause was given")]
-    sentences += [f"alarm {name}: {why or 'ALARM'}" for name, why in raised.items()]
+    told = reason(rollback["failure"].get("Cause") or "no cause was given")
+    sentences = [told]
+    sentences += [
+        f"alarm {name}: {why or 'ALARM'}" for name, why in raised.items() if not why or why not in told
+    ]
     headline = f"{endpoint} was rolled back"
     undo = rollback.get("undo_failure")
     if undo:

@@ -587,6 +587,14 @@ def went(name: str, state: str, reason: str) -> dict[str, Any]:
             id="an alarm that is quiet again",
         ),
         pytest.param(
+            {
+                "failure": {"Cause": "SageMaker put old back: alarm errors: 3 %"},
+                "alarm_history": [went("errors", "ALARM", "3 %")],
+            },
+            "SageMaker put old back: alarm errors: 3 %",
+            id="an alarm that SageMaker told already",
+        ),
+        pytest.param(
             {"alarm_history": [{"AlarmHistoryItems": [{"AlarmName": "x", "HistoryData": "{not json"}]}]},
             "SageMaker put old back",
             id="a broken history",
