@@ -685,6 +685,32 @@ def test_a_serverless_endpoint_is_described_and_updated(laptop: Laptop, models: 
     laptop.call("DeleteEndpoint", EndpointName="lambda-like")
 
 
+def test_a_serverless_endpoint_serves_as_many_at_once_as_it_may(laptop: Laptop, tmp_path: Path) -> None:
+    gate, asked = tmp_path / "gate", tmp_path / "asked"
+    asked.mkdir()
+    wait = f"open({str(asked)!r} + '/' + body, 'w').close()"
+    hang = "\n    ".join(
+        [wait, f"while not os.path.exists({str(gate)!r}): time.sleep(0.02)", "return 'done:' + body"]
+    )
+    model = create_model(laptop, "busy", echo("done", predict=hang))
+    create_endpoint(laptop, "busy", serverless(model, MaxConcurrency=1))
+    answers: list[bytes] = []
+    first = threading.Thread(target=lambda: answers.append(invoke(laptop, "busy", b"one")["Body"]))
+    first.start()
+    deadline = time.monotonic() + 30
+    while not (asked / "one").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    refused = laptop.refused("InvokeEndpoint", EndpointName="busy", Body=b"two", ContentType="text/csv")
+    assert refused.code == "ThrottlingException"
+    gate.touch()
+    first.join(30)
+    assert answers == [b"done:one"]
+    assert invoke(laptop, "busy", b"three")["Body"] == b"done:three"
+    assert not (asked / "two").exists()
+    laptop.call("DeleteEndpoint", EndpointName="busy")
+
+
 def test_a_new_fleet_out_of_memory_changes_nothing(laptop: Laptop, models: tuple[str, str]) -> None:
     hungry = create_model(
         laptop, "hungry", {"code/inference.py": "def model_fn(d): return b'x' * (2 * 2**30)"}
@@ -713,6 +739,27 @@ def test_an_endpoint_with_instances_does_not_become_serverless(
     subject.delete()
 
 
+def test_a_challenger_joins_and_takes_over(
+    laptop: Laptop, models: tuple[str, str], alarms: FakeAlarms
+) -> None:
+    """Variants come and go without an update policy; alarms guard the change all the same."""
+    old, new = models
+    subject = Subject(laptop, "contest", old, instances=1)
+    both = create_config(laptop, "contest-both", variant(old), variant(new, "Challenger"))
+    alone = create_config(laptop, "contest-alone", variant(new))
+    guards = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": GUARD}]}}
+    with load(laptop, "contest") as asked:
+        for config, wanted in [(both, {"old", "new"}), (alone, {"new"})]:
+            laptop.call(
+                "UpdateEndpoint", EndpointName="contest", EndpointConfigName=config, DeploymentConfig=guards
+            )
+            assert subject.settled()["EndpointConfigName"] == config
+            asked.more(4)
+            assert set(asked.more(40)) == wanted
+    asked.check()
+    subject.delete()
+
+
 def test_a_shadow_variant_is_described(laptop: Laptop, models: tuple[str, str]) -> None:
     config = create_config(
         laptop, "shadowed-config", variant(models[0]), ShadowProductionVariants=[variant(models[1], "Shadow")]
@@ -722,6 +769,17 @@ def test_a_shadow_variant_is_described(laptop: Laptop, models: tuple[str, str]) 
     assert [v["VariantName"] for v in described["ProductionVariants"]] == ["AllTraffic"]
     assert [v["VariantName"] for v in described["ShadowProductionVariants"]] == ["Shadow"]
     assert {invoke(laptop, "shadowed", b"x")["Body"] for _ in range(10)} == {b"old:x"}
+    config = create_config(laptop, "shadowed-alone", variant(models[1], InitialInstanceCount=2))
+    laptop.call(
+        "UpdateEndpoint",
+        EndpointName="shadowed",
+        EndpointConfigName=config,
+        DeploymentConfig=blue_green("CANARY", 0, CanarySize=HALF),
+    )
+    described = laptop.await_endpoint("shadowed")
+    assert described["EndpointConfigName"] == config
+    assert "ShadowProductionVariants" not in described
+    assert {invoke(laptop, "shadowed", b"x")["Body"] for _ in range(10)} == {b"new:x"}
     laptop.call("DeleteEndpoint", EndpointName="shadowed")
 
 
