@@ -42,6 +42,7 @@ _STATUS_TONES = {
 }
 _ALARM_TONES = {"OK": "good", "ALARM": "bad"}
 _SMALL_PRINT = re.compile(r"\s*\(minimum [^)]*transition\)|(?<=\d)\s*\(\d\d/\d\d/\d\d \d\d:\d\d:\d\d\)")
+_MANY_DIGITS = re.compile(r"\d+\.\d{5,}")
 _MOST_EVENTS = 150
 _LONGEST_TEXT = 600
 
@@ -243,6 +244,7 @@ def _sentence(
 def _raised(change: StateChange) -> str:
     """That an alarm was raised, with the numbers of CloudWatch's reason but without its small print."""
     why = _SMALL_PRINT.sub("", change.reason).removeprefix("Threshold Crossed:").strip().rstrip(".")
+    why = _MANY_DIGITS.sub(lambda found: f"{float(found[0]):.4g}", why)
     return f"Alarm {change.alarm} was raised{f': {why}' if why else ''}"
 
 

@@ -210,7 +210,7 @@ def canary_rolled_back(rate: int = 60) -> Scenario:
         after(37.4),
         "OK",
         "ALARM",
-        "Threshold Crossed: 1 datapoint [0.152 (21/11/26 09:30:30)] was greater than the threshold (0.01).",
+        "Threshold Crossed: 1 datapoint [0.15209876543 (21/11/26 09:30:30)] was greater than the threshold (0.01).",
     )
     scenario.cloudwatch.alarm_changed(f"{ENDPOINT}-errors", after(51), "ALARM", "OK", "The share is 0.0.")
     for tick in range(64 * rate):

@@ -84,7 +84,7 @@ def test_a_rollback_says_why_how_long_and_what_it_cost() -> None:
     document = documented(scenario)
     assert "Rolled back" in text
     assert (
-        f"Alarm {ENDPOINT}-errors was raised: 1 datapoint [0.152] was greater than the threshold (0.01). The former"
+        f"Alarm {ENDPOINT}-errors was raised: 1 datapoint [0.1521] was greater than the threshold (0.01). The former"
         in text
     )
     assert f"Cause Alarm {ENDPOINT}-errors went to ALARM during the deployment" in text
