@@ -23,6 +23,10 @@ def _tagged(name_key: str) -> Any:
     return arguments
 
 
+_LONGEST_DEPLOYMENT_SECONDS = 28800
+"""the most that a DeploymentConfig's MaximumExecutionTimeoutInSeconds allows"""
+
+
 class Endpoint(ResourceType):
     """Complete when it is in service, as on AWS."""
 
@@ -35,21 +39,24 @@ class Endpoint(ResourceType):
         arguments = _tagged("EndpointName")(context, name, without(properties, *self._OWN))
         arn = context.call("sagemaker", "CreateEndpoint", arguments)["EndpointArn"]
         context.note(Made(arn, {"EndpointName": name}))
-        return self._in_service(context, name)
+        return self._in_service(context, name, properties["EndpointConfigName"])
 
     @staticmethod
-    def _in_service(context: ResourceContext, name: str) -> Made:
+    def _in_service(context: ResourceContext, name: str, config: str) -> Made:
+        """Wait until the endpoint serves ``config``; SageMaker may have rolled an update back."""
         import time
 
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + _LONGEST_DEPLOYMENT_SECONDS
         while True:
             described = context.call("sagemaker", "DescribeEndpoint", {"EndpointName": name})
             state = described["EndpointStatus"]
-            if state == "InService":
+            serves = described["EndpointConfigName"] == config
+            if state == "InService" and serves:
                 return Made(described["EndpointArn"], {"EndpointName": name})
-            if state in ("Failed", "OutOfService") or time.monotonic() > deadline:
+            if state not in ("Creating", "Updating", "RollingBack") or time.monotonic() > deadline:
                 reason = described.get("FailureReason", "no reason given")
-                raise PropertyError(f"endpoint {name} is {state}: {reason}")
+                what = state if serves else f"{state} with {described['EndpointConfigName']}, not {config}"
+                raise PropertyError(f"endpoint {name} is {what}: {reason}")
             time.sleep(0.05)
 
     def update(
@@ -58,7 +65,7 @@ class Endpoint(ResourceType):
         name = made.attributes["EndpointName"]
         arguments = without(properties, "Tags", "EndpointName")
         context.call("sagemaker", "UpdateEndpoint", {**arguments, "EndpointName": name})
-        return self._in_service(context, name)
+        return self._in_service(context, name, properties["EndpointConfigName"])
 
     def delete(self, context: ResourceContext, made: Made, properties: Properties) -> None:
         name = made.physical_id.rsplit("/", 1)[-1]
