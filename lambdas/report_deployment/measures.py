@@ -111,13 +111,15 @@ def alarm(cloudwatch: Any, described: Mapping[str, Any], start: datetime, end: d
     """Everything about one of DescribeAlarms' answers from ``start`` to ``end``."""
     name = described["AlarmName"]
     points, period = _alarm_points(cloudwatch, described, start, end)
+    changes = _state_changes(cloudwatch, name, start, end)
     return Alarm(
         name=name,
-        state=described.get("StateValue", "INSUFFICIENT_DATA"),
-        reason=described.get("StateReason") or "",
+        # the description is from before the history was read
+        state=changes[-1].now if changes else described.get("StateValue", "INSUFFICIENT_DATA"),
+        reason=changes[-1].reason if changes else described.get("StateReason") or "",
         threshold=described.get("Threshold"),
         description=described.get("AlarmDescription") or "",
-        changes=_state_changes(cloudwatch, name, start, end),
+        changes=changes,
         points=points,
         period_seconds=period,
     )

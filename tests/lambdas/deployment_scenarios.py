@@ -126,7 +126,7 @@ TEST = {
 ERROR_ALARM = {
     "AlarmName": f"{ENDPOINT}-errors",
     "AlarmDescription": "Share of requests answered with 5xx",
-    "StateValue": "OK",
+    "StateValue": "ALARM",
     "StateReason": "Threshold Crossed: 1 datapoint [0.0 (21/11/26 09:31:20)] was not greater than 0.01.",
     "Threshold": 0.01,
     "Metrics": [

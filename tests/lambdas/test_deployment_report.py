@@ -103,6 +103,7 @@ def test_a_rollback_says_why_how_long_and_what_it_cost() -> None:
         ("OK", "ALARM"),
         ("ALARM", "OK"),
     ]
+    assert document["alarms"][0]["state"] == "OK"
     values = [value for _, value in document["alarms"][0]["values"]]
     assert max(values) > 0.1
     assert values[-1] == 0.0
