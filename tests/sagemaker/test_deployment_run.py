@@ -304,7 +304,7 @@ def test_a_deployment_that_is_given_up_moves_no_traffic_any_more(tmp_path: Path,
     assert not thread.is_alive()
     assert [line for line in stage.diary.lines if line.startswith("route")] == routed
     assert [outcome.ending for outcome in stage.diary.outcomes] == ["cancelled"]
-    assert stage.diary.lines[-2:] == ["drain new", "stop new"]
+    assert stage.diary.lines[-4:] == ["drain new", "stop new", "drain old", "stop old"]
 
 
 def test_no_alarm_is_looked_at_before_traffic_shifts(tmp_path: Path) -> None:

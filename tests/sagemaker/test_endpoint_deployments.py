@@ -593,6 +593,33 @@ def test_an_endpoint_deleted_while_it_is_updated_leaves_no_server(
     subject.delete()
 
 
+def test_an_endpoint_deleted_while_it_is_scaled_leaves_no_server(laptop: Laptop, tmp_path: Path) -> None:
+    gate, pids = tmp_path / "gate", tmp_path / "pids"
+    pids.mkdir()
+    load = [
+        f"begun = len(os.listdir({str(pids)!r}))",
+        f"open({str(pids)!r} + '/' + str(os.getpid()), 'w').close()",
+        f"while begun and not os.path.exists({str(gate)!r}): time.sleep(0.02)",
+    ]
+    model = create_model(laptop, "scaled-away", echo("x", load="\n    ".join(load)))
+    create_endpoint(laptop, "scaled-away", variant(model))
+    laptop.call(
+        "UpdateEndpointWeightsAndCapacities",
+        EndpointName="scaled-away",
+        DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": 2}],
+    )
+    deadline = time.monotonic() + 30
+    while len(os.listdir(pids)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    laptop.call("DeleteEndpoint", EndpointName="scaled-away")
+    await_deleted(laptop, "scaled-away")
+    gate.touch()
+    while any(Path(f"/proc/{pid}").exists() for pid in os.listdir(pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_look_ends_at_the_next_visible_change(laptop: Laptop, models: tuple[str, str]) -> None:
     """Looks that end only with their time would see few of the stages, and see them late."""
     subject = Subject(laptop, "seen", models[0])

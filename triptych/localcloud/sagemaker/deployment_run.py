@@ -95,14 +95,15 @@ class DeploymentRun:
                 self._carry_out(step)
         except _Cancelled:
             self._observer.ended(Outcome("cancelled"))
-            if self._fleet is not None:
-                self._retire(self._fleet)
+            for fleet in [self._fleet, *(item.fleet for item in self._before)]:
+                if fleet is not None:  # servers may have come after the others were stopped
+                    self._retire(fleet)
         finally:
             if self._watch is not None:
                 self._watch.close()
 
     def cancel(self) -> None:
-        """Give up and leave all as it is: after the return no traffic is moved any more."""
+        """Give up: after the return no traffic is moved any more; then all servers of both fleets are stopped."""
         with self._lock:
             self._cancelled = True
             waiting = self._fleet if self._done is None else None

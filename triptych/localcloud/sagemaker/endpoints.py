@@ -258,18 +258,18 @@ class Endpoints:
         """Bring the last configuration that counted back, whole, and go on with a change that was under way."""
         record = self.find(name)
         serving = record["_serving"]
+        fleet = None
         try:
             fleet = self._start_fleet(name, serving)
+            live.route([Share(fleet, 1.0)], serving.get("capture"))
         except Exception as error:
+            if fleet is not None:
+                fleet.stop()
+            self._states.fail(record, f"The endpoint could not be brought back after a restart: {error}")
             self._forget(live)
             live.close()
-            self._states.fail(record, f"The endpoint could not be brought back after a restart: {error}")
             return
-        with self._lives_lock:
-            ours = self._live.get(name) is live
-            if ours:
-                live.route([Share(fleet, 1.0)], serving.get("capture"))
-        if not ours:  # deleted meanwhile
+        if self._live.get(name) is not live:  # deleted meanwhile
             fleet.stop()
             return
         status = record["EndpointStatus"]
@@ -338,9 +338,11 @@ class Endpoints:
         except Exception as error:
             self._states.change(record, EndpointStatus="RollingBack", FailureReason=str(error)[:1024])
             resize(fleet, after, before)
-            self._states.serve(record, before, str(error))
-            return
-        self._states.serve(record, after)
+            kept = self._states.serve(record, before, str(error))
+        else:
+            kept = self._states.serve(record, after)
+        if kept is None:  # deleted meanwhile: servers may have come after the others were stopped
+            fleet.stop()
 
     def _take_down(self, name: str) -> None:
         record = self.find(name)
