@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,41 @@ def test_a_group_keeps_its_tags_and_retention(local_cloud: RunningCloud) -> None
         logs.create_log_group(logGroupName="/t/tagged")
     logs.delete_log_group(logGroupName="/t/tagged")
     assert logs.describe_log_groups(logGroupNamePrefix="/t/tagged")["logGroups"] == []
+
+
+def test_metric_filters_count(local_cloud: RunningCloud) -> None:
+    logs, cloudwatch = local_cloud.client("logs"), local_cloud.client("cloudwatch")
+    logs.create_log_group(logGroupName="/t/filtered")
+    logs.create_log_stream(logGroupName="/t/filtered", logStreamName="s")
+    metric = {"metricNamespace": "Filtered", "metricName": "seconds", "metricValue": "$.seconds"}
+    logs.put_metric_filter(
+        logGroupName="/t/filtered",
+        filterName="slow",
+        filterPattern="{ $.seconds > 1 }",
+        metricTransformations=[metric],
+    )
+    [found] = logs.describe_metric_filters(logGroupName="/t/filtered", filterNamePrefix="s")["metricFilters"]
+    assert (found["filterName"], found["metricTransformations"]) == ("slow", [metric])
+    assert logs.describe_metric_filters(metricName="other", metricNamespace="Filtered")["metricFilters"] == []
+    [group] = logs.describe_log_groups(logGroupNamePrefix="/t/filtered")["logGroups"]
+    assert group["metricFilterCount"] == 1
+    now = datetime.now(UTC)
+    events = [
+        {"timestamp": int(now.timestamp() * 1000), "message": f'{{"seconds": {n}}}'} for n in (0.5, 2, 3)
+    ]
+    logs.put_log_events(logGroupName="/t/filtered", logStreamName="s", logEvents=events)
+    [point] = cloudwatch.get_metric_statistics(
+        Namespace="Filtered",
+        MetricName="seconds",
+        StartTime=now - timedelta(minutes=2),
+        EndTime=now + timedelta(minutes=1),
+        Period=3600,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    assert point["Sum"] == 5
+    logs.delete_metric_filter(logGroupName="/t/filtered", filterName="slow")
+    with pytest.raises(logs.exceptions.ResourceNotFoundException):
+        logs.delete_metric_filter(logGroupName="/t/filtered", filterName="slow")
 
 
 def test_a_log_can_be_followed(local_cloud: RunningCloud) -> None:

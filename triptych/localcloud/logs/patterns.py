@@ -23,7 +23,8 @@ _CONDITION = re.compile(
           | (?P<operator>!=|>=|<=|=|>|<)\s*(?P<value>"(?:[^"\\]|\\.)*"|[^\s()&|]+) )\s*""",
     re.VERBOSE,
 )
-_MISSING = object()
+MISSING = object()
+"""what ``lookup`` gives for a member that is not there"""
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
@@ -135,11 +136,11 @@ def _keyword(path: str, keyword: str) -> Callable[[Any], bool]:
         "IS NULL": lambda value: value is None,
         "IS TRUE": lambda value: value is True,
         "IS FALSE": lambda value: value is False,
-        "EXISTS": lambda value: value is not _MISSING,
-        "NOT EXISTS": lambda value: value is _MISSING,
+        "EXISTS": lambda value: value is not MISSING,
+        "NOT EXISTS": lambda value: value is MISSING,
     }
     test = tests[keyword]
-    return lambda document: test(_lookup(document, path))
+    return lambda document: test(lookup(document, path))
 
 
 def _comparison(path: str, sign: str, text: str) -> Callable[[Any], bool]:
@@ -151,23 +152,24 @@ def _comparison(path: str, sign: str, text: str) -> Callable[[Any], bool]:
             return False
         if isinstance(value, int | float):
             return number is not None and value == number
-        return value is not _MISSING and fnmatch.fnmatchcase(str(value), wanted)
+        return value is not MISSING and fnmatch.fnmatchcase(str(value), wanted)
 
     if sign == "=":
-        return lambda document: equal(_lookup(document, path))
+        return lambda document: equal(lookup(document, path))
     if sign == "!=":
-        return lambda document: (value := _lookup(document, path)) is not _MISSING and not equal(value)
+        return lambda document: (value := lookup(document, path)) is not MISSING and not equal(value)
     compare = _COMPARISONS[sign]
 
     def ordered(document: Any) -> bool:
-        value = _lookup(document, path)
+        value = lookup(document, path)
         number_like = isinstance(value, int | float) and not isinstance(value, bool)
         return number is not None and number_like and compare(value, number)
 
     return ordered
 
 
-def _lookup(document: Any, path: str) -> Any:
+def lookup(document: Any, path: str) -> Any:
+    """The member at ``path`` (``a.b[0].c``, without ``$.``), or MISSING."""
     value = document
     for part in re.findall(r"[^.\[\]]+", path):
         if isinstance(value, list) and part.isdigit() and int(part) < len(value):
@@ -175,7 +177,7 @@ def _lookup(document: Any, path: str) -> Any:
         elif isinstance(value, dict) and part in value:
             value = value[part]
         else:
-            return _MISSING
+            return MISSING
     return value
 
 

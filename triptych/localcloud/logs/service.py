@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -18,7 +19,7 @@ _MOST = 10_000
 
 
 class LogsService:
-    """Groups are kept by us and made in moto too, so that tags and metric filters find them."""
+    """Groups are kept by us and made in moto too, so that tags find them."""
 
     service_id = "logs"
 
@@ -37,6 +38,9 @@ class LogsService:
             "PutLogEvents": self._put_events,
             "GetLogEvents": self._get_events,
             "FilterLogEvents": self._filter_events,
+            "PutMetricFilter": self._put_metric_filter,
+            "DeleteMetricFilter": self._delete_metric_filter,
+            "DescribeMetricFilters": self._describe_metric_filters,
         }
 
     def start(self) -> None:
@@ -59,13 +63,14 @@ class LogsService:
     def _describe_groups(self, context: RequestContext, params: Params) -> Params:
         rows = self._store.groups(params.get("logGroupNamePrefix", ""), params.get("logGroupNamePattern", ""))
         page, token = _page(rows, params, 50)
+        filters = Counter(row["log_group"] for row in self._store.metric_filters())
         groups = []
         for row in page:
             arn = self._arn(context, f"log-group:{row['name']}")
             entry = {
                 "logGroupName": row["name"],
                 "creationTime": row["created_ms"],
-                "metricFilterCount": 0,
+                "metricFilterCount": filters.get(row["name"], 0),
                 "arn": f"{arn}:*",
                 "logGroupArn": arn,
                 "storedBytes": row["stored_bytes"],
@@ -203,6 +208,43 @@ class LogsService:
         if not exhausted and after is not None:
             answer["nextToken"] = _encode(after)
         return answer
+
+    def _put_metric_filter(self, context: RequestContext, params: Params) -> Params:
+        self._store.put_metric_filter(
+            params["logGroupName"],
+            params["filterName"],
+            params.get("filterPattern") or "",
+            params["metricTransformations"],
+        )
+        return {}
+
+    def _delete_metric_filter(self, context: RequestContext, params: Params) -> Params:
+        self._store.delete_metric_filter(params["logGroupName"], params["filterName"])
+        return {}
+
+    def _describe_metric_filters(self, context: RequestContext, params: Params) -> Params:
+        if params.get("logGroupName"):
+            self._store.require_group(params["logGroupName"])
+        metric = {name: params[name] for name in ("metricName", "metricNamespace") if params.get(name)}
+        found = []
+        for row in self._store.metric_filters():
+            transformations = json.loads(row["transformations"])
+            if (
+                params.get("logGroupName") in (None, row["log_group"])
+                and row["name"].startswith(params.get("filterNamePrefix") or "")
+                and any(metric.items() <= one.items() for one in transformations)
+            ):
+                found.append(
+                    {
+                        "filterName": row["name"],
+                        "filterPattern": row["pattern"],
+                        "metricTransformations": transformations,
+                        "creationTime": row["created_ms"],
+                        "logGroupName": row["log_group"],
+                    }
+                )
+        page, token = _page(found, params, 50)
+        return {"metricFilters": page, **token}
 
     def _arn(self, context: RequestContext, resource: str) -> str:
         return f"arn:{context.partition}:logs:{context.region}:{context.account_id}:{resource}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from triptych.localcloud.cloudwatch.embedded import embedded_metrics
 from triptych.localcloud.cloudwatch.store import MetricStore
 from triptych.localcloud.home import Home
+from triptych.localcloud.logs.metric_filters import MetricFilter, parse_filter
 from triptych.localcloud.service import ServiceError
 
 _SCHEMA = """
@@ -24,7 +27,10 @@ CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY AUTOINCREMENT, log_group TEXT NOT NULL, stream TEXT NOT NULL,
     timestamp_ms INTEGER NOT NULL, ingested_ms INTEGER NOT NULL, message TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_by_time ON events (log_group, timestamp_ms, id);
-CREATE INDEX IF NOT EXISTS events_by_stream ON events (log_group, stream, timestamp_ms, id)
+CREATE INDEX IF NOT EXISTS events_by_stream ON events (log_group, stream, timestamp_ms, id);
+CREATE TABLE IF NOT EXISTS metric_filters (
+    log_group TEXT NOT NULL, name TEXT NOT NULL, pattern TEXT NOT NULL, transformations TEXT NOT NULL,
+    created_ms INTEGER NOT NULL, PRIMARY KEY (log_group, name))
 """
 MAX_MESSAGE_BYTES = 1_048_576
 _DAY_MS = 86_400_000
@@ -44,7 +50,7 @@ class LogEvent:
 class LogStore:
     """Groups and streams come into being with their first event, as the services' own logs do.
 
-    Events in the embedded metric format become metrics in ``metrics``.
+    Events in the embedded metric format, and those that match a metric filter, become metrics in ``metrics``.
     """
 
     def __init__(
@@ -56,6 +62,10 @@ class LogStore:
         self._database = home.database("logs", _SCHEMA)
         self._now_ms = now_ms
         self._metrics = metrics
+        self._filters: dict[str, tuple[MetricFilter, ...]] = {}
+        for row in self._database.connection.execute("SELECT * FROM metric_filters ORDER BY name"):
+            made = parse_filter(row["name"], row["pattern"], json.loads(row["transformations"]))
+            self._filters[row["log_group"]] = (*self._filters.get(row["log_group"], ()), made)
 
     def append(self, group: str, stream: str, lines: Iterable[tuple[datetime, str]]) -> None:
         """Add lines with their times (aware, or UTC); a line over 1 MiB is cut, as CloudWatch Logs does."""
@@ -64,18 +74,52 @@ class LogStore:
         if rows:
             with self._database.write() as connection:
                 self._insert(connection, group, stream, rows, now)
-            self._extract_metrics(rows)
+            self._extract_metrics(group, rows)
 
     def put(self, group: str, stream: str, events: Sequence[tuple[int, str]]) -> None:
         """Add (milliseconds, message) pairs to a stream that exists; raises ResourceNotFoundException."""
         self.require_stream(group, stream)
         with self._database.write() as connection:
             self._insert(connection, group, stream, events, self._now_ms())
-        self._extract_metrics(events)
+        self._extract_metrics(group, events)
 
-    def _extract_metrics(self, rows: Sequence[tuple[int, str]]) -> None:
+    def _extract_metrics(self, group: str, rows: Sequence[tuple[int, str]]) -> None:
         if self._metrics is not None:
             self._metrics.put(embedded_metrics(message for _, message in rows))
+            for one in self._filters.get(group, ()):
+                self._metrics.put(one.data(rows))
+
+    def put_metric_filter(
+        self, group: str, name: str, pattern: str, transformations: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """From now on, events of the group that match are counted. Raises InvalidParameterException."""
+        self.require_group(group)
+        made = parse_filter(name, pattern, transformations)
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO metric_filters VALUES (?, ?, ?, ?, ?)",
+                (group, name, pattern, json.dumps(transformations), self._now_ms()),
+            )
+            self._filters[group] = (*self._other_filters(group, name), made)
+
+    def metric_filters(self) -> list[sqlite3.Row]:
+        """Rows ``log_group, name, pattern, transformations, created_ms``, by group and name."""
+        return self._database.connection.execute(
+            "SELECT * FROM metric_filters ORDER BY log_group, name"
+        ).fetchall()
+
+    def delete_metric_filter(self, group: str, name: str) -> None:
+        """Raises ResourceNotFoundException."""
+        with self._database.write() as connection:
+            done = connection.execute(
+                "DELETE FROM metric_filters WHERE log_group = ? AND name = ?", (group, name)
+            )
+            if not done.rowcount:
+                raise ServiceError("ResourceNotFoundException", "The specified metric filter does not exist.")
+            self._filters[group] = self._other_filters(group, name)
+
+    def _other_filters(self, group: str, name: str) -> tuple[MetricFilter, ...]:
+        return tuple(one for one in self._filters.get(group, ()) if one.name != name)
 
     def _insert(
         self,
@@ -167,6 +211,8 @@ class LogStore:
             connection.execute("DELETE FROM events WHERE log_group = ?", (name,))
             connection.execute("DELETE FROM streams WHERE log_group = ?", (name,))
             connection.execute("DELETE FROM log_groups WHERE name = ?", (name,))
+            connection.execute("DELETE FROM metric_filters WHERE log_group = ?", (name,))
+            self._filters.pop(name, None)
 
     def create_stream(self, group: str, name: str) -> None:
         """Raises ResourceNotFoundException or ResourceAlreadyExistsException."""
