@@ -111,6 +111,26 @@ def test_the_variant_is_scaled_between_the_contracts_limits(finished: FinishedRu
     assert [(target["MinCapacity"], target["MaxCapacity"]) for target in targets] == [(2, 4)]
 
 
+def test_the_alarms_have_the_contracts_limits(finished: FinishedRun) -> None:
+    found = finished.project.client("cloudwatch").describe_alarms(
+        AlarmNamePrefix="triptych-flights-local-endpoint-"
+    )
+    alarms = {alarm["AlarmName"].rpartition("-")[2]: alarm for alarm in found["MetricAlarms"]}
+    assert {name: alarm["Threshold"] for name, alarm in alarms.items()} == {
+        "errors": 0.01,
+        "latency": 500_000,
+        "business": 0.4,
+    }
+    assert {each["Name"]: each["Value"] for each in alarms["latency"]["Dimensions"]} == {
+        "EndpointName": ENDPOINT,
+        "VariantName": "AllTraffic",
+    }
+    assert (alarms["business"]["Namespace"], alarms["business"]["ComparisonOperator"]) == (
+        "Triptych/flights",
+        "GreaterThanThreshold",
+    )
+
+
 def package_like_the_one_in_service(project: Project, archive: bytes) -> str:
     """Register an approved package whose model archive is something else; its ARN."""
     sagemaker, bucket = project.client("sagemaker"), project.outputs()["DataBucket"]
@@ -188,7 +208,8 @@ def test_a_model_that_is_bad_in_production_only_is_taken_back_under_load(finishe
     done = project.triptych("demo", "rollback", "--model", "errors", "--json", code=None)
     (found,) = json.loads(done.stdout)
     assert found["error"] == "DeploymentRolledBack", done.stderr
-    assert "alarm triptych-flights-local-endpoint-errors" in found["cause"]
+    assert "triptych-flights-local-endpoint-errors" in found["cause"]
+    assert "was greater than the threshold (0.01)" in found["cause"]
     assert found["rolled_back"] is True
     assert found["traffic"]["lost"] == found["traffic"]["wrong"] == 0
     assert serves(project) == before

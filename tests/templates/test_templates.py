@@ -190,6 +190,38 @@ def test_what_holds_data_is_kept() -> None:
         assert kept == ("RetainExceptOnCreate", "Retain")
 
 
+def test_every_alarm_on_the_endpoint_takes_deployments_back() -> None:
+    monitoring = template("monitoring")
+    alarms = {
+        logical
+        for logical, resource in monitoring["Resources"].items()
+        if resource["Type"] == "AWS::CloudWatch::Alarm" and logical.startswith(("Endpoint", "Challenger"))
+    }
+    outputs = monitoring["Outputs"]
+    told = json.dumps([outputs[name]["Value"] for name in ("EndpointAlarmNames", "TrialAlarmNames")])
+    assert len(alarms) == 5
+    assert {logical for logical in alarms if f'"Ref": "{logical}"' in told} == alarms
+    for logical in alarms:
+        properties = monitoring["Resources"][logical]["Properties"]
+        assert properties["TreatMissingData"] == "notBreaching", "no requests are no reason to go back"
+        assert properties["AlarmActions"] == [{"Ref": "NotificationsTopic"}]
+
+
+def test_production_bakes_for_longer_than_its_alarms_need() -> None:
+    defaults = {
+        name: value["Default"] for name, value in template("root")["Parameters"].items() if "Default" in value
+    }
+    for environment in ("local", "dev", "prod"):
+        given = json.loads((FOLDER / "parameters" / f"{environment}.json").read_text())
+        values = {**defaults, **{entry["ParameterKey"]: entry["ParameterValue"] for entry in given}}
+        watched = min(int(values["ShiftWaitSeconds"]), int(values["BakeSeconds"]))
+        needed = int(values["AlarmPeriodSeconds"]) * int(values["AlarmPeriods"])
+        # the local cloud's periods end now, those of AWS when their minute does
+        assert environment == "local" or watched >= needed, environment
+        if environment == "local":
+            assert watched < 10, "the laptop bakes seconds"
+
+
 def test_triggers_say_why() -> None:
     rule = resources("triggers", "AWS::Events::Rule")["UploadRule"]["Targets"][0]
     transformer = rule["InputTransformer"]
