@@ -155,6 +155,23 @@ def test_history_pages_and_reverses(sfn: Harness) -> None:
     assert bare == {"name": "S0"}
 
 
+def test_a_reversed_history_that_grows_is_told_once(sfn: Harness) -> None:
+    states = {
+        "A": {"Type": "Pass", "Next": "W"},
+        "W": {"Type": "Wait", "Seconds": 1000, "Next": "P"},
+        "P": {"Type": "Pass", "End": True},
+    }
+    execution = sfn.start({"StartAt": "A", "States": states})
+    sfn.advance(0)
+    asked: dict[str, Any] = {"executionArn": execution, "reverseOrder": True}
+    newest = sfn.call("GetExecutionHistory", **asked, maxResults=2)
+    sfn.advance(1001)
+    sfn.wait(execution)
+    older = sfn.call("GetExecutionHistory", **asked, maxResults=100, nextToken=newest["nextToken"])
+    assert [event["id"] for event in newest["events"] + older["events"]] == [4, 3, 2, 1]
+    assert "nextToken" not in older
+
+
 def test_versions_and_aliases(sfn: Harness) -> None:
     created = create(sfn, publish=True, versionDescription="first")
     arn, first = created["stateMachineArn"], created["stateMachineVersionArn"]

@@ -244,11 +244,15 @@ class ExecutionsApi:
         last = self._journal.one("SELECT MAX(last) AS last FROM history WHERE execution = ?", row["seq"])
         total = last["last"] if last is not None and last["last"] else 0
         if reverse:
-            events = self._journal.events(row["seq"], max(1, total - offset - size + 1), total - offset)[::-1]
+            # The token names the next event itself: meanwhile newer ones may have come.
+            newest = offset or total
+            events = self._journal.events(row["seq"], max(1, newest - size + 1), newest)[::-1]
+            end, more = newest - size, newest > size
         else:
             events = self._journal.events(row["seq"], offset + 1, offset + size)
-        answer = {"events": history.to_api(events, params.get("includeExecutionData", True))}
-        return finish(answer, scope, offset + size, total)
+            end, more = offset + size, offset + size < total
+        answer: Params = {"events": history.to_api(events, params.get("includeExecutionData", True))}
+        return finish(answer, scope, end, end + more)
 
     def describe_machine(self, context: RequestContext, params: Params) -> Params:
         row = self._row(params["executionArn"])
