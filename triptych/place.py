@@ -131,8 +131,11 @@ class Place:
         return str(self.client("sts").get_caller_identity()["Account"])
 
     def use_case_of(self, machine: str) -> str:
-        """The use case of a pipeline state machine of this place, by its name."""
-        return machine.removeprefix("triptych-").removesuffix(f"-{self.environment}-pipeline")
+        """The use case of a state machine of this place, by its name."""
+        name = machine.removeprefix("triptych-")
+        for part in ("pipeline", "data-engineering", "model", "deployment"):
+            name = name.removesuffix(f"-{self.environment}-{part}")
+        return name
 
     def target(self, use_case: str) -> Target:
         from triptych.deploy import Target

@@ -22,6 +22,8 @@ _ROLLED_BACK = "DeploymentRolledBack"
 def as_json(place: Place, run: ExecutionRun) -> dict[str, Any]:
     """The summary for machines: what ``print_ending`` tells, as one object."""
     output: Mapping[str, Any] = run.output if isinstance(run.output, dict) else {}
+    if "endpoint_name" in output:  # the deployment machine, started by itself
+        output = {"deployment": output}
     found: dict[str, Any] = {
         "run": run.name,
         "status": run.status,
@@ -124,7 +126,8 @@ def _results(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> list[s
         "",
         f"run         {told['run']}, {told['seconds']:.1f} s, started by {_starter(told['trigger'])}",
     ]
-    lines.append(f"dataset     version {dataset.get('dataset_version')}")
+    if dataset:
+        lines.append(f"dataset     version {dataset.get('dataset_version')}")
     cleaning = told.get("cleaning") or {}
     for name, table in (cleaning.get("tables") or {}).items():
         lines.append(
@@ -133,14 +136,15 @@ def _results(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> list[s
         )
     if rows:
         lines.append("  splits    " + ", ".join(f"{name} {count:,}" for name, count in rows.items()))
-    lines.append(f"model       {model.get('training_job')}")
-    lines += [f"  {line}" for line in _gate_lines(model)]
-    lines.append(
-        f"package     {model.get('model_package_arn', '').split(':model-package/')[-1]}{_champion(model)}"
-    )
-    test = deployment.get("test") or {}
-    lines.append(f"endpoint    {deployment.get('endpoint_name')}, {_outcome(deployment)}{_latency(test)}")
-    lines += [f"  {line}" for line in _sample_lines(test.get("sample"))]
+    if model:
+        lines.append(f"model       {model.get('training_job')}")
+        lines += [f"  {line}" for line in _gate_lines(model)]
+        package = str(model.get("model_package_arn", "")).split(":model-package/")[-1]
+        lines.append(f"package     {package}{_champion(model)}")
+    if deployment:
+        test = deployment.get("test") or {}
+        lines.append(f"endpoint    {deployment.get('endpoint_name')}, {_outcome(deployment)}{_latency(test)}")
+        lines += [f"  {line}" for line in _sample_lines(test.get("sample"))]
     for name, path in told.get("reports", {}).items():
         lines.append(f"report      {name}: {path}")
     lines.append("look closer: open a report in a browser, or")

@@ -13,6 +13,7 @@ from triptych.executions import ExecutionReader, ExecutionRun, StateRun
 from triptych.place import CommandFailed, Place
 
 PIPELINE_OUTPUT = "PipelineStateMachineArn"
+PART_OUTPUTS = ("DataEngineeringStateMachineArn", "ModelStateMachineArn", "DeploymentStateMachineArn")
 
 
 def runs(place: Place, arguments: argparse.Namespace) -> int:
@@ -116,7 +117,10 @@ def resume(place: Place, arguments: argparse.Namespace) -> int:
 
 
 def open_run(place: Place, arguments: argparse.Namespace) -> ExecutionReader:
-    """A reader of the named run of the use case's pipeline; 'last' is the newest one."""
+    """A reader of the named run; 'last' is the newest one of the use case's pipeline.
+
+    A name that no pipeline run has may be that of a machine that was started by itself.
+    """
     place.use_running_gateway()
     stepfunctions = place.client("stepfunctions")
     machine = pipeline_arn(place, arguments.use_case)
@@ -125,19 +129,19 @@ def open_run(place: Place, arguments: argparse.Namespace) -> ExecutionReader:
         if not newest:
             raise CommandFailed(f"no runs yet; start one with `{place.advise('run', arguments.use_case)}`", 3)
         return ExecutionReader(stepfunctions, newest[0]["executionArn"])
-    arn = f"{machine.replace(':stateMachine:', ':execution:')}:{arguments.run}"
-    try:
-        stepfunctions.describe_execution(executionArn=arn)
-    except stepfunctions.exceptions.ExecutionDoesNotExist as error:
-        names = [
-            entry["name"]
-            for entry in stepfunctions.list_executions(stateMachineArn=machine, maxResults=5)["executions"]
-        ]
-        raise CommandFailed(
-            f"there is no run '{arguments.run}'; the newest: {', '.join(names) or 'none'} (`triptych runs`)",
-            2,
-        ) from error
-    return ExecutionReader(stepfunctions, arn)
+    outputs = place.outputs(arguments.use_case)
+    for each in (machine, *(outputs[name] for name in PART_OUTPUTS)):
+        arn = f"{each.replace(':stateMachine:', ':execution:')}:{arguments.run}"
+        try:
+            stepfunctions.describe_execution(executionArn=arn)
+        except stepfunctions.exceptions.ExecutionDoesNotExist:
+            continue
+        return ExecutionReader(stepfunctions, arn)
+    newest = stepfunctions.list_executions(stateMachineArn=machine, maxResults=5)["executions"]
+    names = ", ".join(entry["name"] for entry in newest)
+    raise CommandFailed(
+        f"there is no run '{arguments.run}'; the newest: {names or 'none'} (`triptych runs`)", 2
+    )
 
 
 def pipeline_arn(place: Place, use_case: str) -> str:
