@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import tarfile
 import threading
 from typing import Any
@@ -213,3 +215,33 @@ def test_a_model_that_is_bad_in_production_only_is_taken_back_under_load(finishe
     assert found["rolled_back"] is True
     assert found["traffic"]["lost"] == found["traffic"]["wrong"] == 0
     assert serves(project) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "outcome"), [("shadow", "promoted"), ("ab", "kept")])
+def test_a_trial_of_the_same_model_under_traffic_with_labels(
+    finished: FinishedRun, strategy: str, outcome: str
+) -> None:
+    project = finished.project
+    _, before, _ = serves(project)
+    traffic = project.start("traffic", "flights", "--rate", "60", "--labels", "--json")
+    try:
+        found = deploy(project, deployment={"strategy": strategy})
+    finally:
+        os.killpg(traffic.pid, signal.SIGINT)
+        told, _ = traffic.communicate(timeout=60)
+    assert (found["status"], found["output"]["outcome"]) == ("SUCCEEDED", outcome), found
+    tally = json.loads(told)
+    assert tally["sent"] > 500
+    assert tally["lost"] == tally["wrong"] == 0
+    _, now, variants = serves(project)
+    assert (now == before) is (outcome == "kept")
+    assert variants == [("AllTraffic", 1.0, 2)]
+    decision = found["output"]["decision"]
+    if strategy == "shadow":
+        assert decision["mean_difference"] == pytest.approx(0, abs=1e-6)
+    else:
+        assert {name: side["labelled"] > 100 for name, side in decision["variants"].items()} == {
+            "AllTraffic": True,
+            "Challenger": True,
+        }
