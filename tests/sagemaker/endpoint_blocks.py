@@ -80,6 +80,9 @@ class Load:
         """who answered, in the order of the answers"""
         self.wrong: list[str] = []
         self.failures: list[Exception] = []
+        self._looks = 0
+        self._asked_after: list[int] = []
+        """for each answer, how many times ``more`` had been called when its request was sent"""
         self._stop = threading.Event()
         self._lock = threading.Lock()
 
@@ -88,6 +91,7 @@ class Load:
         while not self._stop.is_set():
             count += 1
             body = f"{number}-{count}"
+            looks = self._looks
             try:
                 answer = invoke(self._laptop, self._name, body.encode())["Body"].decode()
             except Exception as error:
@@ -97,17 +101,25 @@ class Load:
             word, _, echoed = answer.partition(":")
             with self._lock:
                 self.words.append(word)
+                self._asked_after.append(looks)
                 if echoed != body:
                     self.wrong.append(f"{body} was answered with {answer}")
 
     def more(self, count: int) -> list[str]:
-        """The next ``count`` answers."""
-        seen = len(self.words)
+        """Answers to ``count`` requests that are sent from now on."""
+        with self._lock:
+            self._looks += 1
+            looks = self._looks
+
+        def found() -> list[str]:
+            with self._lock:
+                return [word for word, at in zip(self.words, self._asked_after, strict=True) if at >= looks]
+
         deadline = time.monotonic() + 60
-        while len(self.words) < seen + count:
+        while len(found()) < count:
             assert time.monotonic() < deadline, f"no answers; failures: {self.failures[:3]}"
             time.sleep(0.005)
-        return self.words[seen : seen + count]
+        return found()[:count]
 
     def until(self, word: str) -> None:
         """Return once somebody has had that answer."""
