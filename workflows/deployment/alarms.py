@@ -31,8 +31,6 @@ def once_quiet(then: State, undo: State) -> State:
     count = PassWithAssign(
         "Count the looks before",
         comment="An alarm that stays is told, not waited for without end",
-        result={},
-        result_path="$.counted",
         assign={"looks_before.$": "States.MathAdd($looks_before, 1)"},
     )
     count.next(wait_and("Wait for quiet alarms", look))

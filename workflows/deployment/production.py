@@ -45,8 +45,6 @@ def _create(served: State, undo: State) -> State:
     note = PassWithAssign(
         "Note that the endpoint is new",
         comment="There is nothing to go back to: one that is not good is removed",
-        result={},
-        result_path="$.created",
         assign={"outcome": "created"},
     )
     creation = create(
