@@ -70,6 +70,35 @@ def test_a_request_waits_for_a_server_that_is_being_replaced(stage: Stage) -> No
     assert {future.result().text for future in waiting} == {"new"}
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["the-gateway-tells", "its-socket-closes"])
+def test_a_server_whose_socket_outlives_it(stage: Stage, told: bool) -> None:
+    """A process that is being killed has its socket open for a while: what is sent there, nobody has read."""
+    name = f"zombie-{told}"
+    path = str(stage.folder / name)
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
+        listener.bind(path)
+        listener.listen(4)
+        stage.route(name, fleet(variant() | {"servers": [{"path": path, "stream": "AllTraffic/i-1"}]}))
+        first = stage.ask_later(name)
+        connection, _ = listener.accept()
+        connection.recv(1000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
+        assert first.result().text == "old"
+        connection.close()
+        time.sleep(0.05)
+        waiting = stage.ask_later(name)
+        time.sleep(0.1)
+        if told:
+            stage.router.server_ended(path)
+            time.sleep(0.05)
+            stage.route(name, fleet(variant(stage.server(b"new"))))
+            assert waiting.result().text == "new"
+    if not told:
+        stage.await_news(lambda news: (name, path) in news.hung)
+        stage.route(name, fleet(variant(stage.server(b"new"))))
+        assert waiting.result().text == "new"
+
+
 def test_a_request_does_not_wait_for_ever(stage: Stage) -> None:
     stage.route("never", fleet(variant()))
     answer = stage.ask("never")
@@ -127,7 +156,7 @@ def test_of_the_requests_of_a_hanging_server_only_the_culprit_fails(stage: Stage
     assert (answer.status, '"OriginalStatusCode": 0' in answer.text) == (424, True)
     assert "timed out while waiting for a response" in answer.text
     assert [future.result().text for future in behind] == [f"ok {number}" for number in range(5)]
-    assert len(news.hung) == 1
+    assert [endpoint for endpoint, _ in news.hung].count("hanging") == 1
 
 
 def test_a_server_that_is_behind_is_not_taken_for_a_hanging_one(stage: Stage) -> None:

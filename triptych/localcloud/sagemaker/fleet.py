@@ -44,6 +44,9 @@ class Watcher(Protocol):
     def fleet_changed(self) -> None:
         """Servers came or went by themselves, or weights are others."""
 
+    def server_ended(self, path: str) -> None:
+        """The process that listened there has ended by itself."""
+
     def servers_leave(self, sockets: Sequence[str], timeout_seconds: float) -> None:
         """Return once none of these servers, which the fleet holds no longer, has a request."""
 
@@ -77,7 +80,13 @@ class Server:
     """One model server process; each start of it listens on a socket of its own."""
 
     def __init__(
-        self, cloud: Cloud, endpoint: str, plan: VariantPlan, sockets: Path, on_change: Callable[[], None]
+        self,
+        cloud: Cloud,
+        endpoint: str,
+        plan: VariantPlan,
+        sockets: Path,
+        on_change: Callable[[], None],
+        on_end: Callable[[str], None],
     ) -> None:
         self._cloud = cloud
         self._plan = plan
@@ -87,6 +96,7 @@ class Server:
         self._endpoint = endpoint
         self._sockets = sockets
         self._on_change = on_change
+        self._on_end = on_end
         self._launches = 0
         self._path: Path | None = None
         self._process: Any = None
@@ -128,7 +138,7 @@ class Server:
         def on_exit(how: JobExit) -> None:
             exited.set()
             path.unlink(missing_ok=True)
-            self._on_exit(how, launched)
+            self._on_exit(how, launched, str(path))
 
         self._process = self._cloud.jobs.start(spec, None, on_exit, on_lines=self._log)
 
@@ -169,12 +179,13 @@ class Server:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
-    def _on_exit(self, how: JobExit, launched: float) -> None:
+    def _on_exit(self, how: JobExit, launched: float, path: str) -> None:
         was_ready = self.ready.is_set()
         self.ready.clear()
         if self._stopping or not was_ready:
             return
         self._on_change()
+        self._on_end(path)
         lived = time.monotonic() - launched
         self._deaths = self._deaths + 1 if lived < _QUICK_DEATH_SECONDS else 0
         self._log([f"[local cloud] the model server ended ({how.reason}); it is started again"])
@@ -206,11 +217,17 @@ class Variant:
     """A variant's servers and its weight."""
 
     def __init__(
-        self, cloud: Cloud, endpoint: str, plan: VariantPlan, sockets: Path, on_change: Callable[[], None]
+        self,
+        cloud: Cloud,
+        endpoint: str,
+        plan: VariantPlan,
+        sockets: Path,
+        on_change: Callable[[], None],
+        on_end: Callable[[str], None],
     ) -> None:
         self.plan = plan
         self.weight = plan.weight
-        self._make = partial(Server, cloud, endpoint, plan, sockets, on_change)
+        self._make = partial(Server, cloud, endpoint, plan, sockets, on_change, on_end)
         self.servers = [self._make() for _ in range(plan.instances)]
 
     def entry(self) -> dict[str, Any]:
@@ -256,7 +273,9 @@ class Fleet:
     def __init__(self, cloud: Cloud, endpoint: str, plans: list[VariantPlan]) -> None:
         self.identity = uuid4().hex
         sockets = cloud.home.scratch / "sockets"
-        self.variants = {plan.name: Variant(cloud, endpoint, plan, sockets, self._changed) for plan in plans}
+        self.variants = {
+            plan.name: Variant(cloud, endpoint, plan, sockets, self._changed, self._ended) for plan in plans
+        }
         self._watcher: Watcher | None = None
         self._resizing = threading.Lock()
 
@@ -328,6 +347,11 @@ class Fleet:
         watcher = self._watcher
         if watcher is not None:
             watcher.fleet_changed()
+
+    def _ended(self, path: str) -> None:
+        watcher = self._watcher
+        if watcher is not None:
+            watcher.server_ended(path)
 
 
 def _socket_path(folder: Path, identity: str) -> Path:

@@ -92,6 +92,10 @@ class LiveEndpoint:
         with self._lock:
             self._publish()
 
+    def server_ended(self, path: str) -> None:
+        """A server is dead: what the router has sent to it since cannot be answered."""
+        self._traffic.server_ended(path)
+
     def servers_leave(self, sockets: Sequence[str], timeout_seconds: float) -> None:
         """Return once none of these servers, which the fleet holds no longer, has a request."""
         with self._lock:

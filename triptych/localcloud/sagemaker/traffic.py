@@ -106,6 +106,10 @@ class Traffic:
         """Wait until none of these servers, which are routed to no longer, has a request."""
         return self._router.drain(sockets, timeout_seconds)
 
+    def server_ended(self, path: str) -> None:
+        """Tell the router that nobody listens there any more, whatever it sees of the socket."""
+        self._router.server_ended(path)
+
     def remember_capture(self, capture: DataCapture) -> int:
         """Where captured requests that carry this number are written."""
         with self._lock:

@@ -217,6 +217,13 @@ class Table:
             else:
                 self._drop(link)
 
+    def server_ended(self, path: str) -> None:
+        """The server that listened there is dead."""
+        link = self._links.get(path)
+        if link is not None:
+            link.reported = True
+            link.close()
+
     def busy(self, paths: Iterable[str]) -> bool:
         """Whether one of these servers, which serve no longer, has a request still."""
         return any(path in self._links for path in paths)

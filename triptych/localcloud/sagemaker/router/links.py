@@ -20,6 +20,9 @@ _BACKLOG_FULL_SECONDS = 0.01
 class LinkOwner(Protocol):
     """What a link tells of its requests."""
 
+    @property
+    def endpoint_name(self) -> str: ...
+
     def answered(self, invocation: Invocation, head: ResponseHead, body: bytes) -> None:
         """The model's answer, whatever its status."""
 
@@ -30,7 +33,8 @@ class LinkOwner(Protocol):
 class Link:
     """One model server's socket.
 
-    ``dead``: nobody listens there any more. A connection that was closed by a living server is made anew.
+    ``dead``: nobody listens there any more, or only a server that does not answer; ``reported``: the gateway knows.
+    A connection that a living server has closed is made anew.
     """
 
     def __init__(
@@ -39,9 +43,10 @@ class Link:
         self.path = path
         self.stream = stream
         self.dead = False
+        self.reported = False
         self.on_idle: Callable[[Link], None] | None = None
         self._loop = loop
-        self._owner = owner
+        self.owner = owner
         self._invoke_seconds = invoke_seconds
         self._socket: socket.socket | None = None
         self._queue: list[Invocation] = []
@@ -50,6 +55,10 @@ class Link:
         self._flushing = False
         self._received = bytearray()
         self._wanted = 0
+        self._answered = False
+        """an answer came on this connection"""
+        self._was_lost = False
+        """an earlier connection ended unexpectedly: the server may be dying, its socket open for a while still"""
         self._progress = 0.0
         """when the last answer came, or the first request after a rest went out"""
 
@@ -93,9 +102,9 @@ class Link:
         self._end("the model server hangs")
 
     def close(self) -> None:
-        """Close the connection; for a link without requests."""
+        """Nobody is to be asked here any more: the server is dead, or serves no longer."""
         self.dead = True
-        self._end("closed")
+        self._end("the model server ended")
 
     # Sending
 
@@ -153,6 +162,7 @@ class Link:
             self._end(f"the model server does not listen: {error}")
             return False
         self._socket = connection
+        self._answered = False
         self._loop.add_reader(connection, self._readable)
         return True
 
@@ -225,19 +235,20 @@ class Link:
             body = data[end + 4 : stop]
             start = stop
             self._progress = perf_counter()
-            self._owner.answered(self._under_way.popleft(), head, body)
+            self._answered = True
+            self.owner.answered(self._under_way.popleft(), head, body)
             if not head.keep_alive:
                 # What else was sent on this connection is not looked at any more.
                 self._queue[:0] = self._under_way
                 self._under_way.clear()
-                self._end("the connection was closed")
+                self._end("the connection was closed", expected=True)
                 break
         return start
 
     # The end
 
-    def _end(self, why: str) -> None:
-        """Close the socket; what was under way is its owner's again, and where the server lives, so is the rest."""
+    def _end(self, why: str, *, expected: bool = False) -> None:
+        """Close the socket; all requests are the owner's again."""
         if self._socket is not None:
             self._loop.remove_reader(self._socket)
             if self._unsent is not None:
@@ -253,7 +264,12 @@ class Link:
         self._unsent = None
         self._received.clear()
         self._wanted = 0
+        if self._was_lost and not self._answered:
+            # Nobody has read what was sent to a server after its death.
+            unsent, orphans = orphans + unsent, []
+            self.dead = True
+        self._was_lost = not expected
         if unsent or orphans:
-            self._owner.lost(self, unsent, orphans, why)
+            self.owner.lost(self, unsent, orphans, why)
         if self.on_idle is not None and not self.load:
             self.on_idle(self)

@@ -100,6 +100,8 @@ class Router:
         elif kind == "refuse":
             refusal = Refusal(message["code"], message["message"], message["status"])
             self._answer_asked(message["endpoint"], refusal)
+        elif kind == "ended":
+            self._table.server_ended(message["server"])
         elif kind == "drain":
             self._draining[message["id"]] = message["servers"]
             self._tell_drained()
@@ -135,10 +137,13 @@ class Router:
                 for late in link.overdue(now):
                     _variant(late).times_out(late)
             else:
-                name = _variant(culprit).endpoint.name
-                self._gateway.send({"kind": "hung", "endpoint": name, "server": link.path})
                 link.condemn(culprit)
                 _variant(culprit).hangs(culprit)
+            if link.dead and not link.reported:
+                link.reported = True
+                self._gateway.send(
+                    {"kind": "hung", "endpoint": link.owner.endpoint_name, "server": link.path}
+                )
         self._tell_drained()
         self._loop.call_later(_WATCH_SECONDS, self.watch)
 

@@ -208,6 +208,11 @@ class RouterSupervisor:
         except OSError:
             _log.debug("the router is gone; the next one gets the table")
 
+    def server_ended(self, path: str) -> None:
+        """The server that listened there is dead."""
+        with self._changed:
+            self._send({"kind": "ended", "server": path})
+
     def after_news(self, work: Callable[[], None]) -> None:
         """Do this once all that the router has told so far is dealt with."""
         if self._threads:

@@ -72,6 +72,10 @@ class Variant:
             self._send(invocation)
 
     @property
+    def endpoint_name(self) -> str:
+        return self.endpoint.name
+
+    @property
     def full(self) -> bool:
         """No further request may come now."""
         return self.max_concurrency is not None and self.in_flight >= self.max_concurrency
