@@ -322,7 +322,8 @@ def test_a_model_that_crashes_after_some_requests_is_rolled_back_by_its_errors(
         assert wholly("old", asked.more(40))
         assert len(asked.failures) == failures
     assert asked.wrong == []
-    assert all(getattr(error, "code", "") == "ModelError" for error in asked.failures)
+    # A request that a server died over, and one that waited too long for the next server of a model that keeps dying.
+    assert {getattr(error, "code", "") for error in asked.failures} <= {"ModelError", "ServiceUnavailable"}
     assert described["EndpointConfigName"] == "crashing-config"
     subject.delete()
 
