@@ -305,14 +305,14 @@ def test_a_new_fleet_that_does_not_start_changes_nothing(
 def test_a_model_that_crashes_after_some_requests_is_rolled_back_by_its_errors(
     laptop: Laptop, models: tuple[str, str], alarms: FakeAlarms
 ) -> None:
-    """The fake alarm does what one on Invocation5XXErrors does: it rings once there are three errors."""
+    """The fake alarm does what one on Invocation5XXErrors does: it rings once there is an error."""
     crash = "globals()['n'] = globals().get('n', 0) + 1; n > 5 and os._exit(3); return 'crashing:' + body"
     model = create_model(laptop, "crashing", echo("crashing", predict=crash))
     subject = Subject(laptop, "crashing", models[0])
     with load(laptop, "crashing", threads=2) as asked:
         subject.update(model, guarded(blue_green("CANARY", 600, CanarySize=HALF)))
         deadline = time.monotonic() + 60
-        while len(asked.failures) < 3:
+        while not asked.failures:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         alarms.set(GUARD, "ALARM")
