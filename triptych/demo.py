@@ -158,4 +158,6 @@ def _hour_column(archive: bytes) -> int:
                 assert held is not None
                 names = [feature["name"] for feature in json.load(held)["features"]]
                 return names.index("hour")
-    raise LookupError("the model in service holds no about/features.json; it was not trained by this pipeline")
+    raise LookupError(
+        "the model in service holds no about/features.json; it was not trained by this pipeline"
+    )
