@@ -73,6 +73,7 @@ lock: $(VENV)/.dev ## Pin the requirements anew
 	for set in dev bench; do $(BIN)/uv pip compile --quiet --no-header --python-version 3.11 requirements-$$set.in -o requirements-$$set.txt; done
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 -c requirements-dev.txt requirements.in -o requirements.txt
 	for set in run spark; do $(BIN)/uv pip compile --quiet --no-header --python-version 3.11 -c requirements-dev.txt requirements-$$set.in -o requirements-$$set.txt; done
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --generate-hashes -c requirements-run.txt sagemaker_jobs/containers/requirements.in -o sagemaker_jobs/containers/requirements.txt
 
 clean: ## Remove what was built; the home folder .triptych stays
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache

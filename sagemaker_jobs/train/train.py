@@ -43,7 +43,6 @@ class Places:
     validation: Path
     features: Path
     model: Path
-    output: Path
     cpus: int
 
     @staticmethod
@@ -62,7 +61,6 @@ class Places:
             validation=path("SM_CHANNEL_VALIDATION"),
             features=path("SM_CHANNEL_FEATURES") / "features.json",
             model=path("SM_MODEL_DIR"),
-            output=Path(environment.get("SM_OUTPUT_DIR", "/opt/ml/output")),
             cpus=int(environment.get("SM_NUM_CPUS") or os.cpu_count() or 1),
         )
 
@@ -77,16 +75,16 @@ class Table:
 
 def main() -> int:
     started = time.monotonic()
-    places = None
     try:
         places = Places.from_environment(os.environ)
         settings = json.loads(os.environ.get("SM_HPS") or "{}")
         train(places, settings, started)
     except CannotTrain as error:
         print(f"cannot train: {error}", file=sys.stderr, flush=True)
-        if places is not None:
-            places.output.mkdir(parents=True, exist_ok=True)
-            (places.output / "failure").write_text(str(error))
+        if "SM_OUTPUT_DIR" in os.environ:
+            output = Path(os.environ["SM_OUTPUT_DIR"])
+            output.mkdir(parents=True, exist_ok=True)
+            (output / "failure").write_text(str(error))
         return 1
     return 0
 

@@ -11,15 +11,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as parquet
 import pytest
+from job_splits import write_data, write_split, write_table
 
 from triptych import packaging
 
 PROJECT = Path(__file__).parents[2]
-FEATURES = ["wind", "delay", "noise"]
 SETTINGS = {
     "num_round": 30,
     "max_depth": 3,
@@ -30,42 +27,10 @@ SETTINGS = {
 }
 
 
-def write_split(root: Path, name: str, rows: int, seed: int, constant: bool = False) -> None:
-    rng = np.random.default_rng(seed)
-    values = rng.normal(size=(rows, 3))
-    labels = (rng.random(rows) < 1 / (1 + np.exp(-2 * values[:, 1]))).astype(float)
-    if constant:
-        labels[:] = 0
-    values[rng.random(values.shape) < 0.1] = np.nan
-    half = rows // 2
-    for part, chosen in enumerate([slice(0, half), slice(half, rows)]):
-        columns = {"late": labels[chosen], **{key: values[chosen, i] for i, key in enumerate(FEATURES)}}
-        _write(root / "splits" / name / f"part-{part}.parquet", columns)
-        keys = {
-            "month": rng.integers(11, 13, len(labels[chosen])),
-            "origin": np.where(values[chosen, 2] > 0, "EWR", "<b>"),
-        }
-        _write(root / "keys" / name / f"part-{part}.parquet", keys)
-
-
-def _write(path: Path, columns: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pa.table(columns), path)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
-    for seed, (name, rows) in enumerate({"train": 4000, "validation": 1000, "test": 1000}.items()):
-        write_split(root, name, rows, seed)
-    described = {
-        "use_case": "flights",
-        "label": {"name": "late", "description": "Arrived late"},
-        "keys": ["month", "origin"],
-        "features": [{"name": name, "type": "number", "description": f"the {name}"} for name in FEATURES],
-    }
-    (root / "features").mkdir()
-    (root / "features" / "features.json").write_text(json.dumps(described))
+    write_data(root)
     return root
 
 
@@ -154,7 +119,7 @@ def test_training_says_what_is_wrong(data: Path, tmp_path: Path, change: str, me
     if change == "constant":
         write_split(tmp_path, "train", 100, 1, constant=True)
     if change == "narrow":
-        _write(folder / "part-0.parquet", {"late": [0.0, 1.0]})
+        write_table(folder / "part-0.parquet", {"late": [0.0, 1.0]})
     other = {"SM_CHANNEL_TRAIN": str(folder)}
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SM_")}
     if change == "unset":
