@@ -8,7 +8,7 @@ from typing import Literal
 
 from triptych.localcloud.sagemaker.errors import invalid
 
-Algorithm = Literal["xgboost"]
+Algorithm = Literal["xgboost", "own"]
 
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/(?P<path>.+)"
@@ -18,7 +18,10 @@ _TAG = re.compile(r"(?P<repository>[^:@]+)(?::(?P<tag>[^@]+))?(?:@(?P<digest>sha
 
 @dataclass(frozen=True)
 class Runner:
-    """What an image can do here. ``algorithm`` is what it trains when no script is given."""
+    """What an image can do here. ``algorithm`` is what it trains when no script is given.
+
+    ``own`` is the project's own image, which trains with the script that it holds and takes no other.
+    """
 
     name: str
     describes: str
@@ -44,8 +47,9 @@ RUNNERS = (
     ),
     Runner(
         "triptych",
-        "the project's own container: script mode, processing, serving",
+        "the project's own container: trains with sagemaker_jobs/train, processing, serving",
         ("triptych", "triptych-ml", "triptych-sagemaker"),
+        algorithm="own",
     ),
 )
 

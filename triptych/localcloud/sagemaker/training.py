@@ -28,6 +28,7 @@ from triptych.localcloud.sagemaker.records import Record, now
 from triptych.localcloud.sagemaker.support import JobKind
 from triptych.localcloud.sagemaker.training_contract import (
     arguments,
+    container_environment,
     split_hyperparameters,
     training_environment,
     write_configuration,
@@ -175,7 +176,8 @@ class TrainingJobs(JobKind):
         if how is not None and not how.succeeded and not control.ended_early:
             message = layout.read_message("/opt/ml/output/failure")
             reason = failure_reason(how, message, log, spec.memory_limit_bytes)
-            if not message and isinstance(spec.entry, ScriptEntry) and not reason.startswith("ClientError"):
+            by_toolkit = not message and image.runner.algorithm != "own"
+            if by_toolkit and isinstance(spec.entry, ScriptEntry) and not reason.startswith("ClientError"):
                 reason = _script_error(reason, spec.entry)
             self._upload(name, record, layout, log, model=False)
             return self._outcome("Failed", "Failed", scan, FailureReason=reason)
@@ -203,15 +205,11 @@ class TrainingJobs(JobKind):
         write_configuration(layout, record)
         if (record["ResourceConfig"].get("InstanceCount") or 1) > 1:
             log(["[local cloud] the job asks for several instances; the laptop trains on one host, algo-1"])
-        own, toolkit = split_hyperparameters(record.get("HyperParameters") or {})
-        program = toolkit.get("sagemaker_program")
-        entry = ScriptEntry(containers.XGBOOST)
-        if program is not None:
-            entry = ScriptEntry(self._script(toolkit, layout, log), tuple(arguments(own)))
+        entry, given = self._entry(record, layout, image, log)
         settings = self.cloud.settings
         environment = base_environment(settings, layout.scratch)
         environment = with_environment(environment, record.get("Environment"), layout)
-        environment |= training_environment(layout, record, program)
+        environment |= given
         return JobSpec(
             name=f"training {record['TrainingJobName']}",
             pool="jobs",
@@ -220,6 +218,19 @@ class TrainingJobs(JobKind):
             cwd=layout.path("/opt/ml/code"),
             memory_limit_bytes=self.memory_limit(record["ResourceConfig"].get("InstanceType")),
         )
+
+    def _entry(
+        self, record: Record, layout: Layout, image: Image, log: JobLog
+    ) -> tuple[ScriptEntry, dict[str, str]]:
+        """What is run, and the variables that it is given."""
+        if image.runner.algorithm == "own":
+            return ScriptEntry(containers.OWN_TRAIN), container_environment(layout, record)
+        own, toolkit = split_hyperparameters(record.get("HyperParameters") or {})
+        program = toolkit.get("sagemaker_program")
+        entry = ScriptEntry(containers.XGBOOST)
+        if program is not None:
+            entry = ScriptEntry(self._script(toolkit, layout, log), tuple(arguments(own)))
+        return entry, training_environment(layout, record, program)
 
     def _script(self, toolkit: dict[str, Any], layout: Layout, log: JobLog) -> Path:
         """The training script, its source unpacked into ``/opt/ml/code``."""

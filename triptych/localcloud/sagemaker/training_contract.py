@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from triptych.localcloud.sagemaker.layout import Layout, json_text
+from triptych.localcloud.sagemaker.layout import CONTAINER_ROOT, Layout, json_text
 from triptych.localcloud.sagemaker.records import Record
 
 HOST = "algo-1"
@@ -87,6 +87,15 @@ def write_configuration(layout: Layout, record: Record) -> None:
     layout.write_json(
         f"{folder}/metricDefinition.json", record["AlgorithmSpecification"].get("MetricDefinitions") or []
     )
+
+
+def container_environment(layout: Layout, record: Record) -> dict[str, str]:
+    """The variables of a container without the toolkit, and the toolkits' one that moves ``/opt/ml``."""
+    return {
+        "SAGEMAKER_BASE_DIR": str(layout.path(CONTAINER_ROOT)),
+        "TRAINING_JOB_NAME": record["TrainingJobName"],
+        "TRAINING_JOB_ARN": record["TrainingJobArn"],
+    }
 
 
 def training_environment(layout: Layout, record: Record, program: str | None) -> dict[str, str]:
