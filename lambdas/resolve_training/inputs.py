@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from triptych.core.contract import Contract
+from triptych.core.contract import OWN_IMAGE, Contract
 from triptych.core.names import client_token, folder_uri, job_prefix, join_uri, last_part
 
 INPUT = "/opt/ml/processing/input"
@@ -23,18 +23,23 @@ class NoDataset(Exception):
     """There is no dataset version to train on."""
 
 
+class ImageMissing(Exception):
+    """The contract wants the project's own image, and the stack was not told where it is."""
+
+
 class SettingMissing(Exception):
     """An environment variable of the function is not set."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The function's environment."""
+    """The function's environment; ``container_image_uri`` is empty where the own image was never pushed."""
 
     data_bucket: str
     contract_uri: str
     model_package_group: str
     xgboost_image_uri: str
+    container_image_uri: str
     train_source_uri: str
     evaluate_source_uri: str
 
@@ -75,19 +80,19 @@ def resolve(
     champion: Mapping[str, Any],
     read: Callable[[str], str],
 ) -> dict[str, Any]:
-    """The answer that the model state machine keeps at ``$.training``; raises NoDataset."""
+    """The answer that the model state machine keeps at ``$.training``; raises NoDataset, ImageMissing."""
     dataset = request.dataset or _latest(settings, contract, read)
     model = contract.model
     data = f"s3://{settings.data_bucket}"
-    script = model.algorithm == "script"
+    image = image_uri(model.image, settings)
     evaluation_uri = f"{data}/evaluations/{request.execution_name}"
     return {
         "algorithm": model.algorithm,
         "job_prefix": job_prefix(contract.use_case, request.execution_name),
         "client_token": client_token(request.execution_id),
-        "image_uri": image_uri(model.image, settings),
+        "image_uri": image,
         "hyperparameters": _hyperparameters(request, settings, contract),
-        "channels": _channels(dataset, script),
+        "channels": _channels(dataset, with_features=model.algorithm != "xgboost"),
         "output_uri": f"{data}/models",
         "resources": {
             "InstanceType": model.instance_type,
@@ -99,7 +104,7 @@ def resolve(
         "dataset": dataset,
         "champion": champion,
         "evaluation": {
-            "image_uri": image_uri(model.image, settings),
+            "image_uri": image,
             "entrypoint": ["python3", f"{INPUT}/code/{last_part(settings.evaluate_source_uri)}"],
             "arguments": _evaluation_arguments(contract),
             "source_uri": settings.evaluate_source_uri,
@@ -120,7 +125,7 @@ def resolve(
             "resources": {"InstanceType": model.instance_type, "InstanceCount": 1},
         },
         "serving": {
-            "image_uri": image_uri(model.image, settings),
+            "image_uri": image,
             "environment": dict(SERVING_ENVIRONMENT),
             "instance_types": sorted({model.instance_type, contract.deployment.instance_type}),
         },
@@ -128,9 +133,19 @@ def resolve(
 
 
 def image_uri(image: str, settings: Settings) -> str:
-    """An image URI as it is; ``xgboost-3.0-5`` is that version of the stack's XGBoost image."""
+    """An image URI as it is; ``xgboost-3.0-5`` is that version of the stack's XGBoost image.
+
+    OWN_IMAGE is the stack's own image; raises ImageMissing where it has none.
+    """
     if "/" in image:
         return image
+    if image == OWN_IMAGE:
+        if not settings.container_image_uri:
+            raise ImageMissing(
+                f"the contract's model.image is {OWN_IMAGE}, and the stack's parameter ContainerImageUri is empty: "
+                "build the image, push it to ECR and deploy with its URI (docs/containers.md)"
+            )
+        return settings.container_image_uri
     repository = settings.xgboost_image_uri.rsplit(":", 1)[0]
     return f"{repository}:{image.removeprefix('xgboost-')}"
 
@@ -169,12 +184,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _channels(dataset: Mapping[str, Any], script: bool) -> list[dict[str, Any]]:
+def _channels(dataset: Mapping[str, Any], *, with_features: bool) -> list[dict[str, Any]]:
     channels = [
         _channel("train", dataset["train_uri"], "application/x-parquet"),
         _channel("validation", dataset["validation_uri"], "application/x-parquet"),
     ]
-    if script:
+    if with_features:
         channels.append(_channel("features", dataset["features_uri"], "application/json"))
     return channels
 

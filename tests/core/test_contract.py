@@ -52,6 +52,20 @@ def test_objects_belong_to_tables(key: str, table: str | None) -> None:
 
 MISTAKES = [
     (
+        "own container in AWS's image",
+        "algorithm: script",
+        "algorithm: container",
+        "model.image",
+        "trains in the project's own image: triptych, or an image's URI; not xgboost-3.0-5",
+    ),
+    (
+        "script in the own image",
+        "image: xgboost-3.0-5",
+        "image: triptych",
+        "model.algorithm",
+        "trains with the script that it holds: algorithm container, not script",
+    ),
+    (
         "unknown type",
         "flight: {type: integer",
         "flight: {type: intger",
@@ -193,6 +207,19 @@ def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(ContractError) as caught:
         parse_contract(wrong)
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["triptych", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/ml/triptych@sha256:0123"],
+    ids=["the stack's", "a URI"],
+)
+def test_the_own_container_is_chosen(image: str) -> None:
+    text = TEXT.replace("algorithm: script", "algorithm: container").replace(
+        "image: xgboost-3.0-5", f"image: {image}"
+    )
+    model = parse_contract(text).model
+    assert (model.algorithm, model.image) == ("container", image)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,6 +44,7 @@ ENVIRONMENT = {
     "CONTRACT_URI": "s3://code/contract.yaml",
     "MODEL_PACKAGE_GROUP": "triptych-flights-local",
     "XGBOOST_IMAGE_URI": "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1",
+    "CONTAINER_IMAGE_URI": "123456789012.dkr.ecr.us-east-1.amazonaws.com/triptych@sha256:0123",
     "TRAIN_SOURCE_URI": "s3://code/sagemaker/train/1/train.tar.gz",
     "EVALUATE_SOURCE_URI": "s3://code/sagemaker/evaluate/1/evaluate.pyz",
 }
@@ -150,10 +152,36 @@ def test_a_missing_variable_is_named() -> None:
     [
         ("xgboost-3.0-5", "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-5"),
         ("1.dkr.ecr.x.amazonaws.com/own:2", "1.dkr.ecr.x.amazonaws.com/own:2"),
+        ("triptych", ENVIRONMENT["CONTAINER_IMAGE_URI"]),
     ],
 )
 def test_images(image: str, uri: str) -> None:
     assert inputs.image_uri(image, inputs.Settings.from_environment(ENVIRONMENT)) == uri
+
+
+def test_an_own_image_that_was_never_pushed_says_what_to_do() -> None:
+    settings = inputs.Settings.from_environment({**ENVIRONMENT, "CONTAINER_IMAGE_URI": ""})
+    with pytest.raises(inputs.ImageMissing, match="ContainerImageUri is empty: build the image, push it"):
+        inputs.image_uri("triptych", settings)
+
+
+def test_the_own_container_trains_without_a_script_and_serves_from_the_same_image() -> None:
+    model = replace(CONTRACT.model, algorithm="container", image="triptych")
+    request = inputs.Request("run-1", "arn:execution", DATASET, {})
+    answer = inputs.resolve(
+        request,
+        inputs.Settings.from_environment(ENVIRONMENT),
+        replace(CONTRACT, model=model),
+        {"model_package_arn": None},
+        lambda uri: json.dumps(DATASET),
+    )
+    assert answer["hyperparameters"] == {
+        "objective": CONTRACT.model.objective,
+        **CONTRACT.model.hyperparameters,
+    }
+    assert [channel["ChannelName"] for channel in answer["channels"]] == ["train", "validation", "features"]
+    images = {answer["image_uri"], answer["evaluation"]["image_uri"], answer["serving"]["image_uri"]}
+    assert images == {ENVIRONMENT["CONTAINER_IMAGE_URI"]}
 
 
 @pytest.mark.parametrize(

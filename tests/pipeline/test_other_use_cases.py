@@ -27,6 +27,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         made.triptych("down", code=None)
 
 
+@pytest.fixture
+def contract_is_put_back(project: Project) -> Iterator[None]:
+    text = project.contract.read_text()
+    yield
+    project.contract.write_text(text)
+
+
+def states_of_the_model_machine(project: Project) -> list[str]:
+    """Those that the last run went through."""
+    shown = json.loads(project.triptych("show", "last", "--use-case", "machines", "--json").stdout)
+    model = next(state["execution"] for state in shown["states"] if state["name"] == "Run model")
+    return [state["name"] for state in model["states"]]
+
+
 def test_a_second_use_case_is_a_second_folder(project: Project) -> None:
     summary = project.run()
     assert summary["status"] == "SUCCEEDED"
@@ -37,15 +51,35 @@ def test_a_second_use_case_is_a_second_folder(project: Project) -> None:
     assert [run["trigger"] for run in project.runs()] == ["person"]
 
 
+@pytest.mark.usefixtures("contract_is_put_back")
 def test_the_managed_algorithm_trains_and_serves(project: Project) -> None:
     project.change_contract(("algorithm: script", "algorithm: xgboost"))
     summary = project.run()
     assert summary["status"] == "SUCCEEDED"
     assert summary["model"]["metrics"]["auc"] > 0.7
     assert summary["deployment"]["test"]["parity_difference"] < 1e-5
-    shown = json.loads(project.triptych("show", "last", "--use-case", "machines", "--json").stdout)
-    model = next(state["execution"] for state in shown["states"] if state["name"] == "Run model")
-    assert "Train with the managed algorithm" in [state["name"] for state in model["states"]]
+    assert "Train with the managed algorithm" in states_of_the_model_machine(project)
+
+
+@pytest.mark.usefixtures("contract_is_put_back")
+def test_the_own_container_trains_and_serves(project: Project) -> None:
+    project.change_contract(
+        ("algorithm: script", "algorithm: container"), ("image: xgboost-3.0-5", "image: triptych")
+    )
+    summary = project.run()
+    assert summary["status"] == "SUCCEEDED"
+    assert summary["model"]["metrics"]["auc"] > 0.7
+    assert summary["deployment"]["test"]["parity_difference"] < 1e-5
+    assert "Train model" in states_of_the_model_machine(project)
+    sagemaker = project.client("sagemaker")
+    job = sagemaker.describe_training_job(TrainingJobName=summary["model"]["training_job"])
+    image = job["AlgorithmSpecification"]["TrainingImage"]
+    assert image.split("/")[-1].startswith("triptych:")
+    assert "sagemaker_program" not in job["HyperParameters"]
+    endpoint = sagemaker.describe_endpoint(EndpointName=summary["deployment"]["endpoint_name"])
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+    model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+    assert model["PrimaryContainer"]["Image"] == image
 
 
 def test_an_unknown_use_case_names_those_known(project: Project) -> None:

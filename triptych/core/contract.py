@@ -21,6 +21,8 @@ from triptych.core.deployment import Deployment
 
 ColumnType = Literal["string", "integer", "number", "timestamp"]
 SplitName = Literal["train", "validation", "test"]
+OWN_IMAGE = "triptych"
+"""what a contract calls the project's own image, whose URI the stack knows"""
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
@@ -182,9 +184,12 @@ class Drift:
 
 @dataclass(frozen=True)
 class Model:
-    """What trains, where, and with which hyperparameters (strings, as SageMaker takes them)."""
+    """What trains, where, and with which hyperparameters (strings, as SageMaker takes them).
 
-    algorithm: Literal["script", "xgboost"]
+    ``image`` is ``xgboost-<version>``, OWN_IMAGE, or an image's whole URI.
+    """
+
+    algorithm: Literal["script", "container", "xgboost"]
     image: str
     objective: str
     hyperparameters: Mapping[str, str]
@@ -390,9 +395,31 @@ def _own_problems(document: dict[str, Any]) -> list[Problem]:
             problems.append((("label", "leakage"), f"must list {label['column']!r}, the label's own column"))
         for name in document["drift"].get("columns", {}):
             need(columns, name, ("drift", "columns", name), "a column of the primary table")
+    problems += _model_problems(document["model"])
     section = deployment_section.build(document["deployment"])
     problems += [(("deployment", *path), message) for path, message in deployment_section.problems(section)]
     return problems + _split_problems(document["splits"])
+
+
+def _model_problems(block: dict[str, Any]) -> list[Problem]:
+    """Which image trains what: the own one with the script that it holds, AWS's with the others."""
+    algorithm, image = block["algorithm"], block["image"]
+    if algorithm == "container" and image != OWN_IMAGE and "/" not in image:
+        return [
+            (
+                ("model", "image"),
+                f"algorithm container trains in the project's own image: {OWN_IMAGE}, or an image's URI; "
+                f"not {image}",
+            )
+        ]
+    if algorithm != "container" and image == OWN_IMAGE:
+        return [
+            (
+                ("model", "algorithm"),
+                f"image {OWN_IMAGE} trains with the script that it holds: algorithm container, not {algorithm}",
+            )
+        ]
+    return []
 
 
 def _pattern_problems(block: dict[str, Any], path: Path_) -> list[Problem]:

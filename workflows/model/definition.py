@@ -120,7 +120,8 @@ def _resolve(failure: State) -> State:
 
 def _train(failure: State, then: Chain) -> Choice:
     which = Choice(
-        "Which algorithm?", comment="Our script in AWS's XGBoost image, or SageMaker's managed XGBoost"
+        "Which algorithm?",
+        comment="Our script in AWS's XGBoost image or in our own, or SageMaker's managed XGBoost",
     )
     script = jobs.train_script(failure)
     managed = jobs.train_managed(failure)

@@ -21,10 +21,10 @@ def _job_name(kind: str) -> str:
 
 
 def train_script(failure: State) -> State:
-    """Script mode; metrics are read from the log by our own definitions."""
+    """Script mode, or the own image with the same script; metrics are read from the log by our own definitions."""
     return _train(
         "Train model",
-        "sagemaker_jobs/train in AWS's XGBoost image",
+        "sagemaker_jobs/train in AWS's XGBoost image, or as our own image holds it",
         {"MetricDefinitions.$": "$.training.metric_definitions"},
         failure,
     )
