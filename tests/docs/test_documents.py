@@ -24,10 +24,11 @@ def relative(path: Path) -> str:
 @pytest.mark.parametrize("command", commands(), ids=str)
 def test_each_command_is_one_that_exists(command: Command) -> None:
     text = re.sub(r'^eval "\$\((.*)\)"$', r"\1", command.text)
-    words = shlex.split(text)
-    program = words[0].removeprefix(".venv/bin/")
-    assert program in CHECKS, f"{command}: nothing here can check it"
-    CHECKS[program](words[1:])
+    for part in text.split(" | "):
+        words = shlex.split(part)
+        program = words[0].removeprefix(".venv/bin/")
+        assert program in CHECKS, f"{command}: nothing here can check it"
+        CHECKS[program](words[1:])
 
 
 def check_make(words: list[str]) -> None:
@@ -105,7 +106,33 @@ def check_aws(words: list[str]) -> None:
             assert (CHECKOUT / word).is_file(), f"no file {word}"
 
 
-CHECKS = {"make": check_make, "triptych": check_triptych, "python": check_python, "aws": check_aws}
+DOCKER = {
+    "build": {"--file", "--tag"},
+    "buildx build": {"--platform", "--provenance", "--file", "--output"},
+    "run": {"--rm", "--volume", "--publish"},
+    "login": {"--username", "--password-stdin"},
+}
+"""the options, as Docker's reference has them, of the commands that the documents use"""
+
+
+def check_docker(words: list[str]) -> None:
+    name = next((name for name in DOCKER if words[: len(name.split())] == name.split()), None)
+    assert name is not None, f"docker {words[0]} is not among those known here: {', '.join(DOCKER)}"
+    given = {word.split("=")[0] for word in words if word.startswith("--")}
+    assert given <= DOCKER[name], f"docker {name} has no such option: {sorted(given - DOCKER[name])}"
+    if name.endswith("build"):
+        file, context = words[words.index("--file") + 1], words[-1]
+        assert (CHECKOUT / file).is_file(), f"no file {file}"
+        assert (CHECKOUT / context).is_dir(), f"no folder {context}"
+
+
+CHECKS = {
+    "make": check_make,
+    "triptych": check_triptych,
+    "python": check_python,
+    "aws": check_aws,
+    "docker": check_docker,
+}
 
 
 @pytest.mark.parametrize("document", documents(), ids=relative)
@@ -141,6 +168,8 @@ def test_each_path_exists(document: Path) -> None:
         (".venv/bin/aws stepfunctions list-birds", "aws has no stepfunctions list-birds"),
         (".venv/bin/aws s3 ls --wings", "no such option"),
         (".venv/bin/python benchmarks/nothing.py", "no file"),
+        ("docker build --file nowhere/Dockerfile sagemaker_jobs", "no file nowhere/Dockerfile"),
+        ("aws ecr get-login-password | docker login --wings", "no such option"),
         ("curl http://example.com", "nothing here can check it"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
