@@ -27,6 +27,7 @@ def project(tmp_path: Path) -> Path:
         "lambdas/notes/readme.txt": "no handler here",
         "glue_jobs/lib/engine.py": "",
         "sagemaker_jobs/train/train.py": "",
+        "sagemaker_jobs/containers/train": "built into an image, not uploaded",
         "usecases/toy/contract.yaml": "version: 1\n",
         "usecases/toy/features.py": "",
     }
@@ -58,6 +59,7 @@ def test_what_each_archive_holds(project: Path) -> None:
         "usecases/toy/contract.yaml",
         "usecases/toy/features.py",
     ]
+    assert set(built.sagemaker) == {"train"}
     with tarfile.open(built.sagemaker["train"]) as archive:
         assert archive.getnames() == [
             "train.py",

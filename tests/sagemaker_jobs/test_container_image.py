@@ -133,6 +133,24 @@ def test_the_locks_versions_are_those_of_the_laptop() -> None:
     )
 
 
+@pytest.mark.slow
+def test_the_lock_is_what_make_lock_writes(tmp_path: Path) -> None:
+    """But for its hashes: their owners may add a wheel to a version at any time."""
+    lock = CONTAINERS / "requirements.txt"
+    shutil.copy2(lock, tmp_path)  # what is pinned stays, so that only a change of ours makes a difference
+    (line,) = [
+        line for line in (PROJECT / "Makefile").read_text().splitlines() if "containers/requirements" in line
+    ]
+    words = line.strip().replace("$(BIN)", str(Path(sys.executable).parent)).split()
+    words[words.index("-o") + 1] = str(tmp_path / "requirements.txt")
+    subprocess.run(words, cwd=PROJECT, check=True)
+    written, committed = (
+        [line for line in path.read_text().splitlines() if "--hash=" not in line]
+        for path in (tmp_path / "requirements.txt", lock)
+    )
+    assert written == committed
+
+
 # The image itself
 
 
