@@ -20,7 +20,8 @@ MEMORY_MB = 2000
 
 def open_engine(name: str, scratch: Path) -> Any:
     """The jobs' engine, configured as the local cloud does."""
-    from glue_lib.engine_io import DuckDbEngine, SparkEngine
+    from glue_lib.duckdb_engine import DuckDbEngine
+    from glue_lib.spark_engine import SparkEngine
 
     scratch.mkdir(parents=True)
     threads = os.cpu_count() or 2

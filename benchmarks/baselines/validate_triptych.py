@@ -29,7 +29,8 @@ def main(source: Path, output: Path) -> None:
         "glue_lib", package, submodule_search_locations=[str(package.parent)]
     )
     sys.modules["glue_lib"] = importlib.util.module_from_spec(spec)
-    from glue_lib.engine_io import DuckDbEngine, SourceFile
+    from glue_lib.duckdb_engine import DuckDbEngine
+    from glue_lib.engine_io import SourceFile
 
     from glue_jobs.clean_data import clean_table
     from triptych.core.contract import parse_contract

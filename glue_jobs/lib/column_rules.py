@@ -33,7 +33,8 @@ def parsed_value(column: Column, table: Table, engine: Engine) -> str:
     name = f"`{column.name}`"
     nulls = _null_markers(table)
     if column.type == "string":
-        return f"CASE WHEN trim({name}) IN ('', {nulls}) THEN NULL ELSE trim({name}) END"
+        text = engine.trimmed(name)
+        return f"CASE WHEN {text} IN ('', {nulls}) THEN NULL ELSE {text} END"
     parsed = engine.timestamp(name) if column.type == "timestamp" else engine.number(name)
     if any(character.isdigit() for value in table.files.null_values for character in value):
         # A marker such as -999 would parse.

@@ -47,7 +47,7 @@ def duckdb_engine() -> Any:
     """A DuckDB engine on a connection of its own."""
     install()
     import duckdb
-    from glue_lib.engine_io import DuckDbEngine
+    from glue_lib.duckdb_engine import DuckDbEngine
 
     return DuckDbEngine(SimpleNamespace(_conn=duckdb.connect(config={"threads": 2})))
 

@@ -57,6 +57,7 @@ BAD_ROWS = [
     ("number missing where it must be", "NA,Ulm,9.5,2013-01-01T10:00:00Z,AB,1", "id: missing"),
     ("text for a number", "2,Ulm,cheap,2013-01-01T10:00:00Z,AB,1", "price: not a number"),
     ("underscore in a number", "2,Ulm,1_0,2013-01-01T10:00:00Z,AB,1", "price: not a number"),
+    ("two signs", "2,Ulm,+-1,2013-01-01T10:00:00Z,AB,1", "price: not a number"),
     ("infinity", "2,Ulm,inf,2013-01-01T10:00:00Z,AB,1", "price: not a number"),
     ("not a number", "2,Ulm,NaN,2013-01-01T10:00:00Z,AB,1", "price: not a number"),
     ("fraction for an integer", "2.5,Ulm,9.5,2013-01-01T10:00:00Z,AB,1", "id: not an integer"),
@@ -127,7 +128,14 @@ def test_lines_are_physical_lines_whatever_stands_between(tmp_path: Path) -> Non
     assert counts.rows_in == 7
 
 
-def test_a_file_uploaded_twice_is_kept_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch_bytes", [0, 192_000_000], ids=["a file a batch", "one batch"])
+def test_a_file_uploaded_twice_is_kept_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_bytes: int
+) -> None:
+    load_job("clean_data")
+    from glue_lib import duckdb_batches
+
+    monkeypatch.setattr(duckdb_batches, "BATCH_BYTES", batch_bytes)
     text = HEADER + "".join(f"\n{number},Ulm,1,2013-01-01T10:00:00Z,AB,1" for number in range(1, 501))
     counts, rows, bad = clean(tmp_path, text, text)
     assert (counts.rows_in, counts.rows_out, counts.quarantined) == (1000, 500, 500)
@@ -171,12 +179,17 @@ FIELDS = {
     "underscores", [False, True], ids=["numbers read as doubles", "numbers read as text"]
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["unix", "windows"])
+@pytest.mark.parametrize("batch_bytes", [0, 192_000_000], ids=["a file a batch", "one batch"])
 def test_picked_lines_are_judged_as_numbered_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, underscores: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, underscores: bool, batch_bytes: int
 ) -> None:
+    job = load_job("clean_data")
+    from glue_lib import duckdb_batches
+
+    monkeypatch.setattr(duckdb_batches, "BATCH_BYTES", batch_bytes)
     chance = random.Random(7)
     files = []
-    for rows in (0, 40, 400):
+    for rows in (0, 40, 400, 3, 200):
         lines = [
             chance.choice(("", "short", "a,b,c,d,e,f,g"))
             if chance.random() < 0.06
@@ -185,18 +198,17 @@ def test_picked_lines_are_judged_as_numbered_ones(
         ]
         text = end.join([HEADER, *lines, ""])
         files.append(text if underscores else text.replace("_", ""))
-    job = load_job("clean_data")
-    by_places = job._clean_by_places
-    answers: list[bool | None] = []
+    by_places = job.clean_by_places
+    answers: list[int | None] = []
 
-    def watched(*given: Any) -> bool | None:
+    def watched(*given: Any) -> int | None:
         answers.append(by_places(*given))
         return answers[-1]
 
-    monkeypatch.setattr(job, "_clean_by_places", watched)
+    monkeypatch.setattr(job, "clean_by_places", watched)
     picked = clean(tmp_path / "picked", *files)
-    assert answers == [True]
-    monkeypatch.setattr(job, "_clean_by_places", lambda *given: None)
+    assert answers == [picked[0].rows_in]
+    monkeypatch.setattr(job, "clean_by_places", lambda *given: None)
     numbered = clean(tmp_path / "numbered", *files)
     assert picked[0] == numbered[0]
     assert picked[0].rows_out > 0

@@ -38,7 +38,7 @@ def spark() -> Iterator[Any]:
 
 
 def spark_engine(session: Any) -> Any:
-    from glue_lib.engine_io import SparkEngine
+    from glue_lib.spark_engine import SparkEngine
 
     session.catalog.clearCache()
     return SparkEngine(session)
