@@ -2,7 +2,8 @@
 
 What served before stands on the endpoint's tags, where the deployment state machine notes it. While a deployment is
 shifting traffic, SageMaker takes no other update: then one of the deployment's own alarms is set off, which makes
-SageMaker itself go back.
+SageMaker itself go back. During an A/B or shadow test the champion's configuration is put back, and nothing else is
+changed here: the deployment sees it at its next look, and rejects the package on trial.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 PREVIOUS_CONFIGURATION = "triptych:previous-configuration"
 PREVIOUS_PACKAGE = "triptych:previous-model-package"
 PACKAGE = "triptych:model-package"
+CHAMPION_CONFIGURATION = "triptych:champion-configuration"
+"""on the endpoint configuration of a trial: what serves when the trial is over"""
 
 _CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 _LONGEST_REASON = 900
@@ -57,7 +60,8 @@ class Rollback:
         if status not in ("InService", "OutOfService", "UpdateRollbackFailed"):
             raise CannotRollBack(f"endpoint {self.endpoint_name} is {status}; wait until it is at rest")
         left = described["EndpointConfigName"]
-        target = to or tags.get(PREVIOUS_CONFIGURATION)
+        champion = self._champion(left) if to is None else None
+        target = to or champion or tags.get(PREVIOUS_CONFIGURATION)
         if not target:
             raise CannotRollBack(
                 f"nothing is noted as having served before on endpoint {self.endpoint_name}; name an endpoint "
@@ -74,6 +78,9 @@ class Rollback:
                 f"endpoint {self.endpoint_name} is {ended['EndpointStatus']} with {ended['EndpointConfigName']}: "
                 f"{ended.get('FailureReason', 'no reason given')}"
             )
+        if champion:
+            self.say(f"{self.endpoint_name}: the trial is over; its deployment ends at its next look")
+            return RolledBack(self.endpoint_name, target, left, None)
         rejected = self._reject(tags.get(PACKAGE)) if to is None else None
         self._note(described["EndpointArn"], tags)
         return RolledBack(self.endpoint_name, target, left, rejected)
@@ -113,6 +120,11 @@ class Rollback:
             known = f"; there are {', '.join(names)}" if names else "; there is none at all"
             raise CannotRollBack(f"there is no endpoint {self.endpoint_name}{known}") from None
         return found
+
+    def _champion(self, configuration: str) -> str | None:
+        """What serves when a trial is over, where ``configuration`` is that of a trial."""
+        described = self.sagemaker.describe_endpoint_config(EndpointConfigName=configuration)
+        return self._tags(described["EndpointConfigArn"]).get(CHAMPION_CONFIGURATION)
 
     def _tags(self, arn: str) -> dict[str, str]:
         pages = self.sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from triptych.rollback import PACKAGE, PREVIOUS_CONFIGURATION, PREVIOUS_PACKAGE, CannotRollBack, Rollback
+from triptych.rollback import (
+    CHAMPION_CONFIGURATION,
+    PACKAGE,
+    PREVIOUS_CONFIGURATION,
+    PREVIOUS_PACKAGE,
+    CannotRollBack,
+    Rollback,
+)
 
 TAGS = {PACKAGE: "arn:new", PREVIOUS_CONFIGURATION: "old", PREVIOUS_PACKAGE: "arn:old"}
 
@@ -28,6 +35,7 @@ class _SageMaker:
             "EndpointConfigName": "new",
         }
         self.tags = dict(TAGS if tags is None else tags)
+        self.configuration_tags: dict[str, str] = {}
         self.packages: dict[str, dict[str, str]] = {}
         self.gone: set[str] = set()
         self._ends_as = ends_as
@@ -51,7 +59,10 @@ class _SageMaker:
     def describe_endpoint_config(self, EndpointConfigName: str) -> dict[str, Any]:
         if EndpointConfigName in self.gone:
             self._refuse(f'Could not find endpoint configuration "{EndpointConfigName}"')
-        return {"ProductionVariants": [{"ModelName": f"model-{EndpointConfigName}"}]}
+        return {
+            "EndpointConfigArn": f"arn:config/{EndpointConfigName}",
+            "ProductionVariants": [{"ModelName": f"model-{EndpointConfigName}"}],
+        }
 
     def describe_model(self, ModelName: str) -> dict[str, Any]:
         if ModelName in self.gone:
@@ -74,8 +85,12 @@ class _SageMaker:
 
     def get_paginator(self, name: str) -> Any:
         assert name == "list_tags"
-        pages = [{"Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()]}]
-        return type("Pages", (), {"paginate": lambda self, **_: pages})()
+
+        def paginate(_: object, ResourceArn: str) -> list[dict[str, Any]]:
+            tags = self.tags if ResourceArn == "arn:endpoint" else self.configuration_tags
+            return [{"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}]
+
+        return type("Pages", (), {"paginate": paginate})()
 
     @staticmethod
     def _refuse(message: str) -> None:
@@ -130,6 +145,14 @@ def test_a_named_configuration_rejects_nothing() -> None:
     sagemaker = _SageMaker()
     done = _rollback(sagemaker).run("older")
     assert (done.configuration, done.rejected, sagemaker.packages) == ("older", None, {})
+
+
+def test_in_a_trial_the_champion_serves_again_and_stays_approved() -> None:
+    sagemaker = _SageMaker()
+    sagemaker.configuration_tags = {CHAMPION_CONFIGURATION: "champion"}
+    done = _rollback(sagemaker).run()
+    assert (done.configuration, done.left, done.rejected) == ("champion", "new", None)
+    assert (sagemaker.packages, sagemaker.tags) == ({}, TAGS)
 
 
 def test_a_deployment_under_way_is_turned_back_by_its_alarm() -> None:

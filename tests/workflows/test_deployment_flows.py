@@ -432,7 +432,8 @@ def compared(verdict: str, final: bool = True) -> dict[str, Any]:
 
 
 def test_the_winner_of_an_experiment_is_promoted(deployment: Runner) -> None:
-    plays(deployment, "ab", endpoint("InService", TRIAL), endpoint("InService", NEW))
+    in_trial = endpoint("InService", TRIAL)
+    plays(deployment, "ab", in_trial, in_trial, in_trial, endpoint("InService", NEW))
     first = judged("continue", final=False, tested=[{"look": 1}])
     deployment.services.answer("JudgeExperiment", first, judged("promote"))
     ended = deployment.run("deployment")
@@ -453,7 +454,8 @@ def test_the_winner_of_an_experiment_is_promoted(deployment: Runner) -> None:
 
 
 def test_a_shadow_that_agrees_is_promoted_under_the_alarms(deployment: Runner) -> None:
-    plays(deployment, "shadow", endpoint("InService", SHADOW_TRIAL), endpoint("InService", NEW))
+    in_trial = endpoint("InService", SHADOW_TRIAL)
+    plays(deployment, "shadow", in_trial, in_trial, in_trial, endpoint("InService", NEW))
     deployment.services.answer("CompareShadow", compared("continue", final=False), compared("promote"))
     ended = deployment.run("deployment")
     assert (ended["status"], ended["output"]["outcome"]) == ("SUCCEEDED", "promoted")
@@ -479,7 +481,8 @@ def test_a_trial_that_shows_no_better_model_keeps_the_champion(
     deployment: Runner, strategy: str, judge: str, answer: dict[str, Any]
 ) -> None:
     trial = TRIAL if strategy == "ab" else SHADOW_TRIAL
-    plays(deployment, strategy, endpoint("InService", trial), endpoint("InService", OLD))
+    in_trial = endpoint("InService", trial)
+    plays(deployment, strategy, in_trial, in_trial, endpoint("InService", OLD))
     deployment.services.answer(judge, answer)
     ended = deployment.run("deployment")
     assert (ended["status"], ended["visited"][-1]) == ("SUCCEEDED", "Champion kept")
@@ -505,9 +508,34 @@ def test_an_alarm_ends_a_trial(deployment: Runner, strategy: str, judge: str) ->
     assert deployment.services.calls[judge] == []
 
 
+@pytest.mark.parametrize(
+    ("strategy", "judge"), [("ab", "JudgeExperiment"), ("shadow", "CompareShadow")], ids=["ab", "shadow"]
+)
+def test_a_trial_that_a_person_ended_is_not_judged_any_more(
+    deployment: Runner, strategy: str, judge: str
+) -> None:
+    trial = TRIAL if strategy == "ab" else SHADOW_TRIAL
+    plays(
+        deployment,
+        strategy,
+        endpoint("InService", trial),
+        endpoint("Updating", trial),
+        endpoint("InService", OLD),
+        endpoint("InService", OLD),
+    )
+    ended = deployment.run("deployment")
+    assert (ended["status"], ended["error"]) == ("FAILED", "DeploymentRolledBack")
+    assert "ended from outside" in ended["cause"]
+    assert configurations(deployment) == [trial]
+    assert "ended from outside" in rejected(deployment)[0]
+    assert deployment.services.calls[judge] == []
+    made = deployment.services.calls[CONFIGURE][2]
+    assert made["Tags"] == [{"Key": "triptych:champion-configuration", "Value": OLD}]
+
+
 def test_a_judge_that_breaks_ends_the_trial_and_rejects_nothing(deployment: Runner) -> None:
     in_trial = endpoint("InService", TRIAL)
-    plays(deployment, "ab", in_trial, in_trial, endpoint("InService", OLD))
+    plays(deployment, "ab", in_trial, in_trial, in_trial, endpoint("InService", OLD))
     deployment.services.answer("JudgeExperiment", Failure("NoSuchBucket"))
     ended = deployment.run("deployment")
     assert (ended["status"], ended["error"]) == ("FAILED", "NoSuchBucket")
@@ -516,7 +544,8 @@ def test_a_judge_that_breaks_ends_the_trial_and_rejects_nothing(deployment: Runn
 
 
 def test_a_champion_that_does_not_come_back_fails_the_deployment(deployment: Runner) -> None:
-    plays(deployment, "ab", endpoint("InService", TRIAL), endpoint("UpdateRollbackFailed", TRIAL))
+    in_trial = endpoint("InService", TRIAL)
+    plays(deployment, "ab", in_trial, in_trial, endpoint("UpdateRollbackFailed", TRIAL))
     deployment.services.answer("JudgeExperiment", judged("keep"))
     ended = deployment.run("deployment")
     assert (ended["status"], ended["error"]) == ("FAILED", "NotPutBack")

@@ -19,6 +19,10 @@ _CAPTURE: JsonObject = {
     "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
 }
 _CAPTURE_EVERYTHING: JsonObject = {"EnableCapture": True, "InitialSamplingPercentage": 100, **_CAPTURE}
+_AGAINST: list[JsonObject] = [
+    {"Key": "triptych:champion-configuration", "Value.$": "$.previous.EndpointConfigName"}
+]
+"""What serves again when a person ends the trial: ``triptych rollback`` reads it"""
 _CHAMPION: JsonObject = {
     "VariantName.$": "$.deployment.champion.variant_name",
     "ModelName.$": "$.deployment.champion.model_name",
@@ -83,6 +87,7 @@ def experiment(catch: list[Catch]) -> ServiceTask:
             },
         ],
         DataCaptureConfig=_CAPTURE_EVERYTHING,
+        Tags=_AGAINST,
     )
 
 
@@ -98,6 +103,7 @@ def shadow(catch: list[Catch]) -> ServiceTask:
             {**_on_trial(), "InitialVariantWeight.$": "$.deployment.trial.shadow_weight"}
         ],
         DataCaptureConfig=_CAPTURE_EVERYTHING,
+        Tags=_AGAINST,
     )
 
 

@@ -12,8 +12,8 @@ from stepfunctions.steps.states import Choice, Pass, State, Wait
 
 from workflows.deployment import verdicts
 from workflows.deployment.alarms import look_at_alarms, one_is_raised
-from workflows.deployment.change import Changes
-from workflows.deployment.endpoint import PRODUCTION, update
+from workflows.deployment.change import Changes, serves_previous
+from workflows.deployment.endpoint import CHANGING, PRODUCTION, describe, update, wait_and
 from workflows.steps import JsonObject, ServiceTask, catch_all, formatted, invoke_function
 
 COMMON: JsonObject = {
@@ -92,6 +92,12 @@ def _looks(kind: Kind, promote: State, undo: State, put_back: State) -> State:
     alarms = look_at_alarms(
         f"Look at the {noun}'s alarms", "SageMaker watches them only while traffic shifts", catch_all(undo)
     )
+    look = describe(
+        f"Look at the endpoint of the {noun}",
+        "A person may have ended the trial",
+        PRODUCTION,
+        catch_all(undo),
+    )
     judge = invoke_function(
         f"Judge the {noun}",
         kind.judge,
@@ -118,7 +124,26 @@ def _looks(kind: Kind, promote: State, undo: State, put_back: State) -> State:
             undo,
         ),
     )
-    raised.default_choice(judge)
+    raised.default_choice(look)
+    on_trial = Choice(
+        f"Is the {noun} still on?", comment="What a person put back is not replaced by the new model again"
+    )
+    on_trial.add_choice(PRODUCTION.status_in(*CHANGING), wait_and(f"Wait while the {noun} changes", look))
+    on_trial.add_choice(
+        serves_previous(),
+        verdicts.at_fault(
+            f"Note that a person ended the {noun}",
+            "The former configuration serves again",
+            "TrialEnded",
+            formatted(
+                f"The {noun} on endpoint {{}} was ended from outside: configuration {{}} serves again",
+                PRODUCTION.name,
+                "$.previous.EndpointConfigName",
+            ),
+            undo,
+        ),
+    )
+    on_trial.default_choice(judge)
     keep = verdicts.kept(
         f"Note the end of the {noun}",
         "The champion stays",
@@ -145,5 +170,6 @@ def _looks(kind: Kind, promote: State, undo: State, put_back: State) -> State:
     wait.next(count)
     count.next(alarms)
     alarms.next(raised)
+    look.next(on_trial)
     judge.next(decision)
     return begin
