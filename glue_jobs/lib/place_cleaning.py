@@ -58,8 +58,8 @@ class _Cleaning:
     table: Table
     raw: str
     clean_uri: str
-    seen: list[str] = field(default_factory=list)
-    """Views of the key hashes of the batches before"""
+    seen: list[tuple[str, str]] = field(default_factory=list)
+    """Of each batch before, views of its keys' hashes, and of the lowest and highest values of its keys' columns"""
     lost: list[str] = field(default_factory=list)
     """Views of the rows that were refused for their keys alone: one that is the same again is a duplicate row"""
     bad: list[str] = field(default_factory=list)
@@ -78,27 +78,25 @@ class _Cleaning:
         # Also lines that only the reader of numbers refused: their text may be good, and of a key that is known.
         odd = self.engine.integers(f"SELECT rowid FROM {rows} WHERE NOT {IS_GOOD} ORDER BY rowid")
         has_odd = bool(odd) or batch.has_unread
-        if has_odd and not self._type_lines(batch, f"{name}_odd", odd, with_unread=True):
+        if has_odd and not self._read_again(batch, odd, "odd", with_unread=True):
             return False
         has_twice = self._find_repeated(number, has_odd)
         if not (has_odd or has_twice):
             self.engine.write_parquet(good, self.clean_uri, number)
             return True
-        suspects = [f"SELECT * FROM {name}_odd_typed"] if has_odd else []
-        malformed = f"{name}_odd_malformed"
+        suspects = [f"SELECT * FROM {name}_odd"] if has_odd else []
         if has_twice:
             same = self.engine.integers(
                 f"SELECT r.rowid FROM {rows} r LEFT SEMI JOIN {name}_twice t ON r.{KEY_HASH} = t.{KEY_HASH} "
                 f"WHERE r.{IS_GOOD} ORDER BY r.rowid"
             )
-            if not self._type_lines(batch, f"{name}_same", same, with_unread=False):
+            if not self._read_again(batch, same, "same", with_unread=False):
                 return False
-            suspects.append(f"SELECT * FROM {name}_same_typed")
-            suspects += self._kept_before(number)
-            malformed = malformed if has_odd else f"{name}_same_malformed"
+            suspects += [f"SELECT * FROM {name}_same", *self._kept_before(number)]
         self._keep(f"{name}_suspects", " UNION ALL ".join(suspects))
         self.bad.append(f"{name}_bad_{number}")
         self.kept += [f"{name}_judged", self.bad[-1]]
+        malformed = f"{name}_{'odd' if has_odd else 'same'}_malformed"
         judge(self.engine, self.table, malformed, self.bad[-1])
         self.lost.append(f"{name}_lost_{number}")
         self._keep(self.lost[-1], f"SELECT {every} FROM {name}_judged WHERE verdict = '{DUPLICATE_KEY}'")
@@ -112,31 +110,49 @@ class _Cleaning:
         )
         return True
 
-    def _type_lines(self, batch: CsvBatch, picked: str, places: list[int], *, with_unread: bool) -> bool:
-        """View ``<picked>_typed`` of these rows, read again as text, with their lines and reasons."""
-        if len(places) > MOST_SUSPECTS or not batch.pick_lines(picked, places, with_unread=with_unread):
+    def _read_again(self, batch: CsvBatch, places: list[int], kind: str, *, with_unread: bool) -> bool:
+        """Views ``<table>_<kind>`` of these rows as text, with lines and reasons, and ``<table>_<kind>_malformed``."""
+        if len(places) > MOST_SUSPECTS:
+            return False
+        picked = f"{self.table.name}_picked"
+        if not batch.pick_lines(picked, places, with_unread=with_unread):
             return False
         typed = transform(self.table, self.engine, f"{picked}_numbered", with_lines=True)
-        self._keep(f"{picked}_typed", typed)
+        self._keep(f"{self.table.name}_{kind}", typed)
+        self._keep(f"{self.table.name}_{kind}_malformed", f"SELECT * FROM {picked}_malformed")
         return True
 
     def _find_repeated(self, number: int, has_odd: bool) -> bool:
-        """Views of the batch's key hashes, and ``<table>_twice``, those that are there again; whether there are any."""
+        """Views of the batch's keys, and ``<table>_twice``, the hashes that are there again; whether there are any."""
         name = self.table.name
-        hashes = f"{name}_keys_{number}"
-        found = f"SELECT {KEY_HASH} FROM {name}_rows WHERE {IS_GOOD}"
+        key = ", ".join(f"`{column}`" for column in self.table.key)
+        found = f"SELECT {key}, {KEY_HASH} FROM {name}_rows WHERE {IS_GOOD}"
         if has_odd:
-            key = ", ".join(f"`{column}`" for column in self.table.key)
-            found += f" UNION ALL SELECT hash({key}) AS {KEY_HASH} FROM {name}_odd_typed WHERE reasons = ''"
-        self._keep(hashes, found)
+            found += f" UNION ALL SELECT {key}, hash({key}) AS {KEY_HASH} FROM {name}_odd WHERE reasons = ''"
+        hashes, ends = f"{name}_hashes_{number}", f"{name}_ends_{number}"
+        self._keep(hashes, f"SELECT {KEY_HASH} FROM ({found})")
+        ordered = [f"`{column}`" for column in self.table.key if self.table.columns[column].type != "string"]
+        columns = [f"min({column}) AS low_{i}, max({column}) AS high_{i}" for i, column in enumerate(ordered)]
+        self._keep(ends, f"SELECT {', '.join(['count(*) AS n', *columns])} FROM ({found})")
         twice = repeated(KEY_HASH, hashes)
         if self.seen:
-            before = " UNION ALL ".join(f"SELECT {KEY_HASH} FROM {view}" for view in self.seen)
-            again = f"SELECT k.{KEY_HASH} FROM {hashes} k LEFT SEMI JOIN ({before}) s ON k.{KEY_HASH} = s.{KEY_HASH}"
-            self._keep(f"{name}_again", again)
+            # Most batches hold times or numbers of their own: only keys between another's ends are sought there.
+            again = []
+            for its_hashes, its_ends in self.seen:
+                between = [
+                    f"coalesce({column} >= (SELECT low_{i} FROM {its_ends}) "
+                    f"AND {column} <= (SELECT high_{i} FROM {its_ends}), TRUE)"
+                    for i, column in enumerate(ordered)
+                ]
+                near = f"SELECT {KEY_HASH} FROM ({found}) WHERE {' AND '.join(between) or 'TRUE'}"
+                again.append(
+                    f"SELECT k.{KEY_HASH} FROM ({near}) k LEFT SEMI JOIN {its_hashes} s "
+                    f"ON k.{KEY_HASH} = s.{KEY_HASH}"
+                )
+            self._keep(f"{name}_again", " UNION ".join(again))
             twice += f" UNION SELECT {KEY_HASH} FROM {name}_again"
         self._keep(f"{name}_twice", twice)
-        self.seen.append(hashes)
+        self.seen.append((hashes, ends))
         return self._count(f"{name}_twice") > 0
 
     def _kept_before(self, number: int) -> list[str]:
