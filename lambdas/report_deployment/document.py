@@ -64,6 +64,7 @@ def document(facts: Facts) -> dict[str, Any]:
                 "state": alarm.state,
                 "reason": alarm.reason,
                 "threshold": alarm.threshold,
+                "unit": alarm.unit,
                 "changes": [
                     {"at": _time(change.at), "from": change.before, "to": change.now, "reason": change.reason}
                     for change in alarm.changes

@@ -51,9 +51,15 @@ class StateChange:
     reason: str
 
 
+_MICROSECONDS = ("ModelLatency", "OverheadLatency")
+
+
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm as DescribeAlarms has it, with its changes in the window and the points of its metric."""
+    """An alarm as DescribeAlarms has it, with its changes in the window and the points of its metric.
+
+    Latencies are in milliseconds, as everywhere on the page; then ``unit`` is "ms", else "".
+    """
 
     name: str
     state: str
@@ -63,6 +69,7 @@ class Alarm:
     changes: Sequence[StateChange]
     points: Sequence[Point]
     period_seconds: int
+    unit: str
 
 
 def traffic(
@@ -112,16 +119,22 @@ def alarm(cloudwatch: Any, described: Mapping[str, Any], start: datetime, end: d
     name = described["AlarmName"]
     points, period = _alarm_points(cloudwatch, described, start, end)
     changes = _state_changes(cloudwatch, name, start, end)
+    threshold = described.get("Threshold")
+    in_microseconds = described.get("MetricName") in _MICROSECONDS
+    if in_microseconds:
+        points = [Point(point.at, point.value / 1000) for point in points]
+        threshold = threshold / 1000 if threshold is not None else None
     return Alarm(
         name=name,
         # the description is from before the history was read
         state=changes[-1].now if changes else described.get("StateValue", "INSUFFICIENT_DATA"),
         reason=changes[-1].reason if changes else described.get("StateReason") or "",
-        threshold=described.get("Threshold"),
+        threshold=threshold,
         description=described.get("AlarmDescription") or "",
         changes=changes,
         points=points,
         period_seconds=period,
+        unit="ms" if in_microseconds else "",
     )
 
 

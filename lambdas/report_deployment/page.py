@@ -215,6 +215,7 @@ def _alarm_section(alarms: Sequence[Alarm], axis: Axis) -> str:
                 axis,
                 [Line("value", _steps(alarm), 3, gap_seconds=1.5 * alarm.period_seconds)],
                 limit=("threshold", alarm.threshold) if alarm.threshold is not None else None,
+                unit=alarm.unit,
                 height=110,
             ),
             alarm.name,
@@ -227,7 +228,7 @@ def _alarm_section(alarms: Sequence[Alarm], axis: Axis) -> str:
         [
             escape(alarm.name),
             f'<span class="{_state_class(alarm.state)}">{escape(_state_text(alarm.state))}</span>',
-            number(alarm.threshold) if alarm.threshold is not None else "–",
+            f"{number(alarm.threshold)} {alarm.unit}".strip() if alarm.threshold is not None else "–",
             number(len(alarm.changes)),
             f'<span class="wrap">{escape(alarm.reason[:_LONGEST_CELL])}</span>',
         ]

@@ -308,7 +308,9 @@ def _marks(
 
 
 def _events(subject: Subject, history: History, models: Models, alarms: Iterable[StateChange]) -> list[Event]:
-    events = [Event(change.at, _sentence_of(change.text)) for change in history.changes]
+    # in one millisecond the verdict comes before what is done about it
+    events = [_verdict_event(verdict.at, verdict.answer) for verdict in history.verdicts]
+    events += [Event(change.at, _sentence_of(change.text)) for change in history.changes]
     for name in dict.fromkeys(look.endpoint for look in history.looks):
         looks = [look for look in history.looks if look.endpoint == name]
         events += _look_events(looks, models if name == subject.endpoint else None)
@@ -317,14 +319,13 @@ def _events(subject: Subject, history: History, models: Models, alarms: Iterable
             f"Alarm {change.alarm}: {_alarm_text(change.before)} → {_alarm_text(change.now)}. {change.reason}"
         )
         events.append(Event(change.at, text[:_LONGEST_TEXT], _ALARM_TONES.get(change.now, "")))
-    for verdict in history.verdicts:
-        answer = verdict.answer
-        why = answer.get("reason") or "; ".join(answer.get("reasons") or [])
-        tone = {"promote": "good", "keep": "warn", "stop": "bad"}.get(answer["verdict"], "")
-        events.append(
-            Event(verdict.at, f"Look {answer['look']}: {answer['verdict']}. {_sentence_of(why)}", tone)
-        )
     return sorted(events, key=lambda event: event.at)
+
+
+def _verdict_event(at: datetime, answer: Mapping[str, Any]) -> Event:
+    why = answer.get("reason") or "; ".join(answer.get("reasons") or [])
+    tone = {"promote": "good", "keep": "warn", "stop": "bad"}.get(answer["verdict"], "")
+    return Event(at, f"Look {answer['look']}: {answer['verdict']}. {_sentence_of(why)}", tone)
 
 
 def _look_events(looks: Sequence[Look], models: Models | None) -> Iterator[Event]:

@@ -88,6 +88,7 @@ def test_a_rollback_says_why_how_long_and_what_it_cost() -> None:
         in text
     )
     assert f"Cause Alarm {ENDPOINT}-errors went to ALARM during the deployment" in text
+    assert f"{ENDPOINT}-latency OK 500 ms" in text
     assert (
         "The former model serves all requests again since 09:30:43 UTC, 23 s after the change began." in text
     )
