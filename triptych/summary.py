@@ -144,6 +144,7 @@ def _results(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> list[s
     if deployment:
         test = deployment.get("test") or {}
         lines.append(f"endpoint    {deployment.get('endpoint_name')}, {_outcome(deployment)}{_latency(test)}")
+        lines += [f"  because {reason}" for reason in _reasons_of_trial(deployment)]
         lines += [f"  {line}" for line in _sample_lines(test.get("sample"))]
     for name, path in told.get("reports", {}).items():
         lines.append(f"report      {name}: {path}")
@@ -201,6 +202,12 @@ def _outcome(deployment: Mapping[str, Any]) -> str:
     strategy = "A/B test" if named == "ab" else named.replace("_", " ")
     outcome = {"kept": "champion kept"}.get(found := str(deployment.get("outcome") or ""), found)
     return f"{outcome}{f' by {strategy}' if strategy else ''}, " if outcome else ""
+
+
+def _reasons_of_trial(deployment: Mapping[str, Any]) -> list[str]:
+    """Why an A/B or shadow test ended as it did; other strategies decide nothing."""
+    decision = deployment.get("decision") or {}
+    return [str(reason) for reason in [decision.get("reason"), *(decision.get("reasons") or [])] if reason]
 
 
 def _latency(test: Mapping[str, Any]) -> str:

@@ -177,6 +177,17 @@ def test_results_name_everything_that_was_made(capsys: pytest.CaptureFixture[str
         assert part in told
 
 
+def test_a_trial_says_why_it_ended_as_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    run = read([], "SUCCEEDED", PIPELINE)
+    decision = {"verdict": "keep", "reason": "the champion's Brier score is lower"}
+    deployment = {**RESULTS["deployment"], "strategy": "ab", "outcome": "kept", "decision": decision}
+    run.output = {**RESULTS, "deployment": deployment}
+    summary.print_ending(place(), run)
+    told = capsys.readouterr().out
+    assert "endpoint    e, champion kept by A/B test" in told
+    assert "  because the champion's Brier score is lower\n" in told
+
+
 def test_nothing_new_says_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     run = read([], "SUCCEEDED", PIPELINE)
     run.output = {"is_new": False, "dataset": {"dataset_version": "abc"}}
