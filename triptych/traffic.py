@@ -23,6 +23,8 @@ TOLERANCE = 1e-5
 """How far a score at the endpoint may be from the batch prediction: other row counts, other sums"""
 _KEPT_LATENCIES = 100_000
 _REPORT_SECONDS = 1.0
+_MOST_WAITING = 100_000
+"""labels that are kept while they cannot be sent"""
 
 
 class NoRows(Exception):
@@ -219,7 +221,17 @@ class Traffic:
             with self._lock:
                 waiting, self._waiting = self._waiting, []
             if waiting and self._labelled is not None:
-                self._labelled(waiting)
+                try:
+                    self._labelled(waiting)
+                except (
+                    Exception
+                ) as error:  # the endpoint may be away for a while: they are told with the next ones
+                    with self._lock:
+                        self._waiting = (waiting + self._waiting)[-_MOST_WAITING:]
+                        self._tally.first_problem = (
+                            self._tally.first_problem
+                            or f"labels could not be sent: {type(error).__name__}: {error}"
+                        )
             if ended:
                 return
 

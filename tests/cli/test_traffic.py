@@ -93,6 +93,25 @@ def test_labels_of_answered_requests_are_all_told_once() -> None:
     assert {(label, score) for _, label, score in told} == {(1.0, 0.25)}
 
 
+def test_labels_that_could_not_be_sent_are_sent_later() -> None:
+    told: list[tuple[str, float, float]] = []
+    tries: list[int] = []
+
+    def labelled(batch: list[tuple[str, float, float]]) -> None:
+        tries.append(len(batch))
+        if len(tries) == 1:
+            raise EndpointConnectionError(endpoint_url="http://here")
+        told.extend(batch)
+
+    traffic = Traffic(lambda line, identity: (0.25, "v"), [KNOWN], 500, threads=1, labelled=labelled)
+    traffic.start()
+    while len(tries) < 1:
+        time.sleep(0.001)
+    tally = traffic.stop()
+    assert len(told) == tally.answered > 0
+    assert "labels could not be sent" in tally.first_problem
+
+
 class _Keeps:
     """Stands for boto3's clients: keeps what it is given."""
 
