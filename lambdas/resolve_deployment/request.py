@@ -54,6 +54,15 @@ class Settings:
         )
 
 
+def _object(given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise DeploymentNotPossible(
+            f"deployment in the execution's input is {given!r}, but must be an object such as "
+            '{"strategy": "canary", "instance_count": 2}'
+        )
+    return given
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -79,7 +88,7 @@ class Request:
             model_package_arn=event.get("model_package_arn"),
             batch_uri=event.get("batch_uri"),
             transform_uri=event.get("transform_uri"),
-            overrides=event.get("deployment") or {},
+            overrides=_object(event.get("deployment") or {}),
         )
 
     def apply_to(self, deployment: Deployment) -> Deployment:
@@ -87,7 +96,8 @@ class Request:
         unknown = sorted(set(self.overrides) - set(_OVERRIDES))
         if unknown:
             raise DeploymentNotPossible(
-                f"the execution's input cannot override deployment.{unknown[0]}; it can {' and '.join(_OVERRIDES)}"
+                f"the execution's input cannot override deployment.{unknown[0]}; "
+                f"it can override {' and '.join(_OVERRIDES)}"
             )
         given = {name: value for name, value in self.overrides.items() if value is not None}
         strategy = given.get("strategy", deployment.strategy)

@@ -179,13 +179,18 @@ def test_the_executions_input_overrides_the_contract(
         ({"instance_count": 0}, "0 is no whole number above 0"),
         ({"instance_count": "2"}, "'2' is no whole number"),
         ({"instance_count": 9}, "9 is not between autoscaling's 2 and 4"),
-        ({"weight": 1}, "cannot override deployment.weight; it can strategy and instance_count"),
+        ({"weight": 1}, "cannot override deployment.weight; it can override strategy and instance_count"),
     ],
     ids=["strategy", "none", "text", "too many", "unknown"],
 )
 def test_impossible_overrides_are_refused(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(resolving.request.DeploymentNotPossible, match=message):
         asked(**overrides).apply_to(SHIPPED)
+
+
+def test_overrides_that_are_no_object_are_refused() -> None:
+    with pytest.raises(resolving.request.DeploymentNotPossible, match="is 'canary', but must be an object"):
+        resolving.request.Request.from_event({**EVENT, "deployment": "canary"})
 
 
 def test_a_step_by_step_strategy_on_one_instance_is_refused() -> None:
