@@ -8,6 +8,7 @@ changed here: the deployment sees it at its next look, and rejects the package o
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ CHAMPION_CONFIGURATION = "triptych:champion-configuration"
 
 _CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 _LONGEST_REASON = 900
+_SUGGESTED = 5
+_PASSING = re.compile(r"-(staging|ab|shadow)-\d+-\d+$")
+"""configurations of a staging endpoint or a trial: made to be left again"""
 
 
 class CannotRollBack(Exception):
@@ -132,10 +136,11 @@ class Rollback:
 
     def _known_configurations(self, left: str) -> str:
         found = self.sagemaker.list_endpoint_configs(
-            SortBy="CreationTime", SortOrder="Descending", MaxResults=10
+            SortBy="CreationTime", SortOrder="Descending", MaxResults=50
         )["EndpointConfigs"]
         names = [entry["EndpointConfigName"] for entry in found if entry["EndpointConfigName"] != left]
-        return f": {', '.join(names)}" if names else ""
+        production = [name for name in names if not _PASSING.search(name)][:_SUGGESTED]
+        return f": {', '.join(production)}" if production else ""
 
     def _check(self, configuration: str) -> None:
         """What is gone back to must still be there: a configuration without its models cannot start."""

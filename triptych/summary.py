@@ -90,7 +90,7 @@ def failure_lines(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> l
     lines.append(f"  its logs  {place.advise('logs', *asked, use_case=use_case)}")
     lines += [f"  report    {name}: {path}" for name, path in told.get("reports", {}).items()]
     if rejected and run.error == _ROLLED_BACK:
-        lines.append("  the former model serves, the new one is rejected; once it is mended:")
+        lines.append("  the former model serves again; once the new one is mended:")
         lines.append(f"            {place.advise('run', use_case)}")
     elif rejected:
         lines.append("  what is in use stays in use; once the data or the limits are mended:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -138,7 +139,10 @@ def fitted(found: list[Row], height: int | None) -> tuple[list[Row], int]:
 
 
 class PlainView:
-    """For a pipe or a log: one line when a state begins to matter and one when it ends, in their order."""
+    """For a pipe or a log: one line when a state begins to matter and one when it ends, in their order.
+
+    Of a loop that goes well, the second, fourth, eighth … visit of a state is told.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -151,13 +155,22 @@ class PlainView:
         # what the pipeline's machines are called, without what their names have in common
         family = run.machine.rpartition("-")[0] + "-"
         for level, execution in enumerate(run.walk()):
+            visits: Counter[str] = Counter()
             for number, state in enumerate(execution.states):
                 status = state.status(execution.status)
+                visits[state.name] += 1
+                visit = visits[state.name]
+                if status not in ("running", "succeeded") or state.child_arn:
+                    visits[state.name] = 0
                 place = (execution.arn, number)
                 if self._said.get(place) == status or not is_shown(state, execution.status):
                     continue
                 self._said[place] = status
+                repeated = visit > 1 and visits[state.name] == visit
+                if repeated and (status == "running" or visit & (visit - 1)):
+                    continue
                 text = f"{_MARKS[status][0]} {execution.machine.removeprefix(family)}: {_text(state, status)}"
+                text += f"  {visit} times" if repeated else ""
                 begun = status in ("running", "retrying")
                 if not begun:
                     text += f"  {execution.state_seconds(state):.1f} s"

@@ -16,6 +16,7 @@ from triptych.rollback import (
     Rollback,
 )
 
+KNOWN = ("new", "flights-2-staging-0-0", "flights-2-ab-0-1", "flights-1-shadow-1-0", "old", "older")
 TAGS = {PACKAGE: "arn:new", PREVIOUS_CONFIGURATION: "old", PREVIOUS_PACKAGE: "arn:old"}
 
 
@@ -54,7 +55,7 @@ class _SageMaker:
         return {"Endpoints": [{"EndpointName": "flights"}]}
 
     def list_endpoint_configs(self, **_: Any) -> dict[str, Any]:
-        return {"EndpointConfigs": [{"EndpointConfigName": name} for name in ("new", "old", "older")]}
+        return {"EndpointConfigs": [{"EndpointConfigName": name} for name in KNOWN]}
 
     def describe_endpoint_config(self, EndpointConfigName: str) -> dict[str, Any]:
         if EndpointConfigName in self.gone:

@@ -91,7 +91,7 @@ def test_a_rollback_names_its_page_and_what_serves() -> None:
     assert told[1] == "run-1 was rolled back after 5.0 s"
     assert told[-3:] == [
         f"  report    deployment: {page}",
-        "  the former model serves, the new one is rejected; once it is mended:",
+        "  the former model serves again; once the new one is mended:",
         "            triptych run flights",
     ]
     assert not [line for line in told if "resume" in line]

@@ -141,6 +141,27 @@ def test_a_log_tells_in_the_order_in_which_it_happened() -> None:
     assert stream.getvalue().splitlines()[2:] == ["✓ pipeline: Run model  4.0 s"]
 
 
+def test_a_log_tells_of_a_long_loop_ever_more_rarely() -> None:
+    events: list[Event] = [(0, "ExecutionStarted")]
+    for _ in range(9):
+        last = len(events)
+        events += [
+            (last, "TaskStateEntered", "Look"),
+            (last + 1, "TaskScheduled"),
+            (last + 2, "TaskStateExited", "Look"),
+        ]
+    stream = io.StringIO()
+    view = tree.PlainView(stream)
+    for end in range(1, len(events) + 1):
+        view.update(read(events[:end]))
+    assert [line.split("  ")[:-1] for line in stream.getvalue().splitlines()[1:]] == [
+        ["✓ pipeline: Look"],
+        ["✓ pipeline: Look", "2 times"],
+        ["✓ pipeline: Look", "4 times"],
+        ["✓ pipeline: Look", "8 times"],
+    ]
+
+
 def test_following_ends_with_the_run_and_says_nothing_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     looks = [read(HANDLED), read(HANDLED), read(HANDLED, "SUCCEEDED")]
     pauses: list[float] = []
