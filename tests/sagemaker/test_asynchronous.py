@@ -299,13 +299,24 @@ def test_what_s3_lacks_is_told(world: World, source: str | None, output: str, re
     world.records["slow"]["AsyncInferenceConfig"] = config
     world.serve(upper)
     world.service.start()
-    if source:
-        world.invoke(InputLocation=source)
-    else:
-        world.ask("x")
+    accepted = world.invoke(InputLocation=source) if source else world.ask("x")
     topic, message = world.told()
     assert (topic, message["invocationStatus"]) == (BAD, "Failed")
     assert reason in message["failureReason"]
+    assert world.stored(accepted["FailureLocation"]).decode() == message["failureReason"]
+
+
+def test_a_failure_that_cannot_be_stored_is_told_all_the_same(world: World) -> None:
+    output = CONFIG["OutputConfig"] | {"S3FailurePath": "s3://nowhere/failures"}
+    world.records["slow"]["AsyncInferenceConfig"] = {**CONFIG, "OutputConfig": output}
+    world.serve(upper)
+    world.service.start()
+    world.invoke(InputLocation="s3://data/missing")
+    topic, message = world.told()
+    assert (topic, message["invocationStatus"]) == (BAD, "Failed")
+    assert "Failed to download data" in message["failureReason"]
+    assert "Failed to upload to s3://nowhere/failures/" in message["failureReason"]
+    eventually(lambda: world.metric("InvocationFailures") == 1)
 
 
 @pytest.mark.parametrize(
@@ -364,10 +375,11 @@ def test_requests_wait_for_a_server(world: World) -> None:
 def test_what_waited_too_long_has_expired(world: World) -> None:
     world.time = 1_700_000_000.0
     world.service.start()
-    world.ask("old", RequestTTLSeconds=60)
+    accepted = world.ask("old", RequestTTLSeconds=60)
     world.time += 61
     topic, message = world.told()
     assert (topic, message["invocationStatus"]) == (BAD, "Expired")
+    assert b"RequestTTLSeconds" in world.stored(accepted["FailureLocation"])
     assert "RequestTTLSeconds" in message["failureReason"]
     eventually(lambda: world.metric("ExpiredRequests") == 1)
     server = world.serve(upper)

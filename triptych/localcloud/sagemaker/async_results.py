@@ -46,10 +46,15 @@ def of_response(response: ModelResponse) -> Result:
 
 
 def location(request: AsyncRequest, result: Result) -> str | None:
-    """Where the model's answer is stored; None for nowhere."""
-    if result.response is None:
-        return None
+    """Where the end of the request is stored; None for nowhere."""
     return request.output_location if result.completed else request.failure_location
+
+
+def content(result: Result) -> tuple[bytes, str]:
+    """What is stored, and its type: the model's answer; the reason where no model answered."""
+    if result.response is not None:
+        return result.response.body, result.response.content_type
+    return result.reason.encode(), "text/plain; charset=utf-8"
 
 
 def notification(request: AsyncRequest, result: Result, region: str, now: float) -> tuple[str, str] | None:
@@ -83,8 +88,8 @@ def notification(request: AsyncRequest, result: Result, region: str, now: float)
         wanted = f"{'SUCCESS' if result.completed else 'ERROR'}_NOTIFICATION_TOPIC"
         included = wanted in (config.get("IncludeInferenceResponseIn") or [])
         if included and len(result.response.body) <= _MOST_INCLUDED_BYTES:
-            content = base64.b64encode(result.response.body).decode()
-            message["responseBody"] = {"content": content, "encoding": "BASE64"}
+            body = base64.b64encode(result.response.body).decode()
+            message["responseBody"] = {"content": body, "encoding": "BASE64"}
     message |= {
         "inferenceId": request.inference_id,
         "eventVersion": "1.0",

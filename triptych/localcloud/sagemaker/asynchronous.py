@@ -23,7 +23,7 @@ from triptych.localcloud.s3.store import split_uri
 from triptych.localcloud.sagemaker.async_metrics import AsyncMetrics
 from triptych.localcloud.sagemaker.async_queue import AsyncQueue, AsyncRequest, Queued
 from triptych.localcloud.sagemaker.async_requests import parse_request, validation_error
-from triptych.localcloud.sagemaker.async_results import Result, location, notification, of_response
+from triptych.localcloud.sagemaker.async_results import Result, content, location, notification, of_response
 from triptych.localcloud.sagemaker.fleet import Server
 from triptych.localcloud.sagemaker.model_client import ModelClient, ServerGone, ServerSlow
 from triptych.localcloud.sagemaker.service import SageMakerService
@@ -294,16 +294,12 @@ class AsyncInferenceService:
     def _end(self, queued: Queued, result: Result, variant: str | None, started: float) -> None:
         """Store the answer, tell the topic, forget the request; repeated, it does the same again."""
         request = queued.request
-        target = location(request, result)
-        if target is not None and result.response is not None:
-            try:
-                self._cloud.store.put_bytes(
-                    *split_uri(target), result.response.body, result.response.content_type
-                )
-            except ServiceError as error:
-                result = Result(
-                    "Failed", reason=f"ClientError: Failed to upload to {target}: {error.message}"
-                )
+        trouble = self._store(request, result)
+        if trouble and result.completed:
+            result = Result("Failed", reason=f"ClientError: {trouble}")
+            trouble = self._store(request, result)
+        if trouble:
+            result = Result(result.status, reason=f"{result.reason} {trouble}")
         now = self._now()
         told = notification(request, result, self._cloud.settings.region, now)
         if told is not None:
@@ -312,6 +308,17 @@ class AsyncInferenceService:
             self._courier.wake()
         self._queue.done(queued.seq)
         self._metrics.ended(request, result, variant, started, now)
+
+    def _store(self, request: AsyncRequest, result: Result) -> str:
+        """Put the end of a request where it belongs; answers why that was not possible, "" where it was."""
+        target = location(request, result)
+        if target is None:
+            return ""
+        try:
+            self._cloud.store.put_bytes(*split_uri(target), *content(result))
+        except ServiceError as error:
+            return f"Failed to upload to {target}: {error.message}"
+        return ""
 
     def _service_event(self, message: ServiceEvent) -> None:
         if message.detail_type == "SageMaker Endpoint State Change":
