@@ -216,8 +216,9 @@ def _bias(found: Explanation) -> list[str]:
             section(
                 f"Bias by {column}",
                 "".join(parts),
-                "Each value against all other rows. Red: the others fare higher, blue: this value does, purple: "
-                f"a distance without direction; the deeper, the larger. Values with few rows are grey.{more}",
+                "Each value against all other rows, with 1 as the favourable outcome. By Clarify's sign: red, the "
+                "others are favoured; blue, this value is; purple, a distance without direction. The deeper, the larger. "
+                f"Values with fewer than {_FEW_ROWS} rows are grey.{more}",
             )
         )
     return sections
@@ -226,21 +227,29 @@ def _bias(found: Explanation) -> list[str]:
 def _metrics_table(column: str, title: str, entries: Sequence[FacetBias], stage: str) -> str:
     labels = stage == "pre_training"
     first: list[bias.Result] = getattr(entries[0], stage)
+    known = [
+        index
+        for index in range(len(first))
+        if any(getattr(one, stage)[index].value is not None for one in entries)
+    ]
+    left_out = "".join(
+        f"; {result.name}: {result.error}" for index, result in enumerate(first) if index not in known
+    )
     rows = []
     for one in entries:
         share = one.label_share if labels else one.predicted_share
-        cells = [_cell(result, one.rows < _FEW_ROWS) for result in getattr(one, stage)]
+        cells = [_cell(getattr(one, stage)[index], one.rows < _FEW_ROWS) for index in known]
         rows.append(
             [escape(one.value), number(one.rows), "–" if share is None else f"{100 * share:.1f} %", *cells]
         )
-    header = [column, "Rows", "Positive" if labels else "Predicted", *(result.name for result in first)]
+    header = [column, "Rows", "Positive" if labels else "Predicted", *(first[index].name for index in known)]
     body = table(header, rows, numeric=range(1, len(header)))
     for result in first:
         body = body.replace(
             f'<th class="n">{result.name}</th>',
             f'<th class="n" title="{escape(result.description)}">{result.name}</th>',
         )
-    return f'<p class="note" style="margin:14px 0 4px">{escape(title)}</p>{body}'
+    return f'<p class="note" style="margin:14px 0 4px">{escape(title + left_out)}</p>{body}'
 
 
 def _cell(result: bias.Result, few: bool) -> str:
@@ -253,7 +262,7 @@ def _cell(result: bias.Result, few: bool) -> str:
     if result.name in _DISTANCES:
         colour = "--c4"
     else:
-        # DI falls, and every difference of a minus d rises, where the others fare higher
+        # DI falls below 1, and each difference rises above 0, where Clarify finds the others favoured
         colour = "--c6" if (result.value < 1 if result.name == "DI" else result.value > 0) else "--c1"
     return (
         f'<span style="display:block;padding:1px 5px;margin:-1px 0;border-radius:4px;'
