@@ -49,6 +49,21 @@ def test_bars_are_as_high_as_their_values() -> None:
     assert heights[1] == pytest.approx(2 * heights[0], abs=0.2)
 
 
+@pytest.mark.parametrize(
+    "svg",
+    [
+        bar_chart("t", ["a", "b"], [10, 20], unit="rows"),
+        histogram("t", [0, 1, 2], [5, 0]),
+        line_chart("t", ["1", "2"], [Series("a", [1.0, 2.0])], unit="rows"),
+    ],
+    ids=["bars", "histogram", "lines"],
+)
+def test_the_unit_stands_above_its_axis(svg: str) -> None:
+    heights = {text.text: float(text.attrib["y"]) for text in ET.fromstring(svg).findall("text")}
+    unit = heights.pop("rows")
+    assert unit + 10 <= min(heights.values())
+
+
 def test_pages_need_nothing_from_elsewhere() -> None:
     body = tiles([Tile(HOSTILE, HOSTILE, HOSTILE)]) + section(
         HOSTILE, table(["a"], [["1"]], numeric=(0,)), HOSTILE

@@ -13,6 +13,7 @@ from html import escape
 
 WIDTH, HEIGHT = 460, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 34
+_UNIT_HEIGHT = 10
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def bar_chart(
     height: int = HEIGHT,
 ) -> str:
     """Vertical bars, one a label; as many labels are written as fit."""
-    frame = _Frame(width, height, 0.0, max([*_finite(values), 0.0]) or 1.0)
+    frame = _Frame(width, height, 0.0, max([*_finite(values), 0.0]) or 1.0, unit)
     step = frame.inner_width / max(len(values), 1)
     gap = min(step * 0.18, 6)
     marks = []
@@ -47,7 +48,7 @@ def bar_chart(
             f'width="{max(step - gap, 0.5):.1f}" height="{max(frame.y(0) - top, 0):.1f}" rx="{min(2.0, step / 4):.1f}">'
             f"<title>{escape(label)}: {number(value)}{_unit(unit)}</title></rect>"
         )
-    return frame.svg(title, "".join(marks) + frame.label_axis(labels, centred=True), unit)
+    return frame.svg(title, "".join(marks) + frame.label_axis(labels, centred=True))
 
 
 def histogram(
@@ -60,7 +61,7 @@ def histogram(
     height: int = HEIGHT,
 ) -> str:
     """Bars on a number axis: bin ``i`` covers ``edges[i]`` to ``edges[i + 1]``."""
-    frame = _Frame(WIDTH, height, 0.0, max([*_finite(counts), 0.0]) or 1.0)
+    frame = _Frame(WIDTH, height, 0.0, max([*_finite(counts), 0.0]) or 1.0, "rows")
     low, high = (edges[0], edges[-1]) if len(edges) > 1 else (0.0, 1.0)
     scale = frame.inner_width / ((high - low) or 1.0)
     marks = []
@@ -78,7 +79,7 @@ def histogram(
         for tick in nice_ticks(low, high, 6)
         if low <= tick <= high
     )
-    return frame.svg(title, "".join(marks) + ticks, "rows")
+    return frame.svg(title, "".join(marks) + ticks)
 
 
 def line_chart(
@@ -95,7 +96,7 @@ def line_chart(
     known = [value for one in series for value in _finite(one.values)]
     low = 0.0 if zero else min(known, default=0.0)
     high = max(known, default=1.0)
-    frame = _Frame(width, height, low, high if high > low else low + 1.0)
+    frame = _Frame(width, height, low, high if high > low else low + 1.0, unit)
     step = frame.inner_width / max(len(labels) - 1, 1)
     marks = []
     for one in series:
@@ -116,7 +117,7 @@ def line_chart(
                 if value is not None and math.isfinite(value)
             ]
     legend = _legend(series) if len(series) > 1 else ""
-    return frame.svg(title, "".join(marks) + frame.label_axis(labels, centred=False) + legend, unit)
+    return frame.svg(title, "".join(marks) + frame.label_axis(labels, centred=False) + legend)
 
 
 def interval_chart(
@@ -187,10 +188,11 @@ def number(value: float | None) -> str:
 
 
 class _Frame:
-    """Axes of a plot: maps y values to pixels and draws the horizontal grid."""
+    """Axes of a plot: maps y values to pixels and draws the horizontal grid; the unit stands above the y axis."""
 
-    def __init__(self, width: int, height: int, low: float, high: float) -> None:
+    def __init__(self, width: int, height: int, low: float, high: float, unit: str) -> None:
         self.width, self.height = width, height
+        self._unit, self._top = unit, _TOP + (_UNIT_HEIGHT if unit else 0)
         self.inner_width = width - _LEFT - _RIGHT
         self._ticks = nice_ticks(low, high, 4)
         self._low, self._high = min(low, self._ticks[0]), max(high, self._ticks[-1])
@@ -199,8 +201,8 @@ class _Frame:
         """The pixel of a value; 0 and below for what is not finite."""
         if not math.isfinite(value):
             value = self._low
-        inner = self.height - _TOP - _BOTTOM
-        return _TOP + inner * (1 - (value - self._low) / (self._high - self._low))
+        inner = self.height - self._top - _BOTTOM
+        return self._top + inner * (1 - (value - self._low) / (self._high - self._low))
 
     def label_axis(self, labels: Sequence[str], *, centred: bool) -> str:
         """The labels under the plot, thinned out so that they do not touch."""
@@ -216,7 +218,7 @@ class _Frame:
             for index in range(0, count, every)
         )
 
-    def svg(self, title: str, marks: str, unit: str) -> str:
+    def svg(self, title: str, marks: str) -> str:
         """The whole element, with grid and y ticks behind ``marks``."""
         grid = "".join(
             f'<line class="grid" x1="{_LEFT}" x2="{self.width - _RIGHT}" '
@@ -224,7 +226,7 @@ class _Frame:
             f'<text class="tick" x="{_LEFT - 6}" y="{self.y(tick) + 3.5:.1f}" text-anchor="end">{short(tick)}</text>'
             for tick in self._ticks
         )
-        note = f'<text class="tick" x="2" y="{self.height - 4}">{escape(unit)}</text>' if unit else ""
+        note = f'<text class="tick" x="2" y="9">{escape(self._unit)}</text>' if self._unit else ""
         return (
             f'<svg class="plot" viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(title)}">'
             f"<title>{escape(title)}</title>{grid}{marks}{note}</svg>"
