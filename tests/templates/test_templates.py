@@ -76,6 +76,12 @@ def test_parameters_and_outputs_are_described(name: str) -> None:
             assert value.get("Description"), f"{block} {key}"
 
 
+@pytest.mark.parametrize("name", resources("monitoring", "AWS::CloudWatch::Alarm"))
+def test_an_alarm_says_when_it_rings_not_that_it_does(name: str) -> None:
+    alarm = resources("monitoring", "AWS::CloudWatch::Alarm")[name]
+    assert alarm["AlarmDescription"].startswith("Rings when ")
+
+
 def test_every_parameter_of_the_root_is_grouped() -> None:
     groups = template("root")["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     grouped = [name for group in groups for name in group["Parameters"]]
