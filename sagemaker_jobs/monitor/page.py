@@ -26,7 +26,7 @@ def render(
     current: Dataset,
 ) -> str:
     """The whole page; its size does not grow with rows, and with features only up to a bound."""
-    order = sorted(report.features, key=lambda one: (one.verdict != "drift", _least_p(one), one.feature))
+    order = sorted(report.features, key=lambda one: (one.verdict != "drift", -_excess(one), one.feature))
     body = [
         _banner(report, found, current),
         tiles(_tiles(report, found, current)),
@@ -94,7 +94,7 @@ def _features(order: Sequence[FeatureDrift]) -> str:
                 continue
             text = f"{number(finding.value)} <small>/ {number(finding.threshold)}</small>"
             cells.append(f'<span class="bad-text">{text}</span>' if finding.drifted else text)
-        rows.append([escape(one.feature), escape(one.verdict), number(_least_p(one)), *cells])
+        rows.append([escape(one.feature), escape(one.verdict), _p(one), *cells])
     header = [
         "feature",
         "verdict",
@@ -110,8 +110,16 @@ def _features(order: Sequence[FeatureDrift]) -> str:
     return table(header, rows, numeric=range(2, len(header)))
 
 
-def _least_p(one: FeatureDrift) -> float:
-    return min((finding.adjusted_p for finding in one.findings), default=1.0)
+def _excess(one: FeatureDrift) -> float:
+    """By how much a statistic exceeds its limit, at most."""
+    return max(
+        (finding.value / finding.threshold for finding in one.findings if finding.threshold), default=0.0
+    )
+
+
+def _p(one: FeatureDrift) -> str:
+    least = min((finding.adjusted_p for finding in one.findings), default=1.0)
+    return number(least) if least >= 1e-99 else "&lt; 1e-99"
 
 
 def _figures(order: Sequence[FeatureDrift], baseline: Mapping[str, Measured], current: Dataset) -> list[str]:

@@ -378,3 +378,28 @@ def test_what_cannot_be_monitored_is_said(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "constraint_violations.json").exists()
+
+
+def test_the_page_begins_with_what_moved_most(job: Job, baseline: Path, tmp_path: Path) -> None:
+    rows = data.rows_of(10, 2_000)
+    moved(rows)
+    constant(rows)
+    job.check(data.write_csv(tmp_path / "window", rows), baseline)
+    page = (job.output / "drift.html").read_text()
+    table = page[page.index("All features") :]
+    assert table.index("hour") < table.index("delay") < table.index("carrier")
+    assert "&lt; 1e-99" in table
+    assert page.count("<svg") == 3
+
+
+def test_a_wide_data_set_makes_no_large_page(job: Job, tmp_path: Path) -> None:
+    names = [f"feature_{number}" for number in range(400)]
+    rows = {
+        name: [(number * 7 + row * 13) % 101 / 7 for row in range(300)] for number, name in enumerate(names)
+    }
+    folder = data.write_parquet(tmp_path / "train", rows)
+    done = job.run("baseline", "--data", folder, "--output", tmp_path / "baseline")
+    assert done.returncode == 0, done.stderr
+    window = data.write_parquet(tmp_path / "window", {name: [99.0] * 300 for name in names})
+    assert len(job.check(window, tmp_path / "baseline")) == 400
+    assert len((job.output / "drift.html").read_bytes()) < 500_000

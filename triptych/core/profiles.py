@@ -25,7 +25,7 @@ class ProfileMismatch(Exception):
     """Two profiles cannot be compared; the message says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no truth of their own
 class NumberProfile:
     """Counts of a number: bin ``i`` is ``(edges[i-1], edges[i]]``, the first and the last bin are open.
 
