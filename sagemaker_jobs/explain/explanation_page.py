@@ -172,7 +172,7 @@ def _dependence(found: Sequence[Dependence]) -> str:
         if one.error:
             drawn.append(figure("", one.feature.name, one.error))
             continue
-        chosen = range(len(one.values))
+        chosen = list(range(len(one.values)))
         note = one.feature.description
         if one.feature.categories and len(one.values) > _CATEGORIES_SHOWN:
             chosen = sorted(sorted(chosen, key=lambda index: -one.shares[index])[:_CATEGORIES_SHOWN])
@@ -217,8 +217,8 @@ def _bias(found: Explanation) -> list[str]:
                 f"Bias by {column}",
                 "".join(parts),
                 "Each value against all other rows, with 1 as the favourable outcome. By Clarify's sign: red, the "
-                "others are favoured; blue, this value is; purple, a distance without direction. The deeper, the larger. "
-                f"Values with fewer than {_FEW_ROWS} rows are grey.{more}",
+                "others are favoured; blue, this value is; purple, a distance without direction. The deeper, the "
+                f"larger. Values with fewer than {_FEW_ROWS} rows are grey.{more}",
             )
         )
     return sections
