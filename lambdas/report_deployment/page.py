@@ -10,14 +10,15 @@ from typing import Any
 from decision import decision_section
 from document import Facts
 from measures import Alarm
-from story import STRATEGIES, alarm_lane, duration, reason_of
+from story import EARLIER_TRIAL, STRATEGIES, alarm_lane, duration, reason_of
 
 from triptych.core.charts import number
 from triptych.core.report import Tile, banner, escape, figure, page, section, table, tiles
 from triptych.core.timelines import Axis, Line, lanes_chart, lines_chart, shares_chart, stacked_chart
 from triptych.core.traffic import Point
 
-_OTHER, _REFUSED, _FAILED = 3, 4, 6  # the page's colours for a shadow, 4xx and 5xx
+# the page's colours for a shadow, 4xx, an earlier trial and 5xx
+_OTHER, _REFUSED, _EARLIER, _FAILED = 3, 4, 5, 6
 _LONGEST_CELL = 400
 
 
@@ -88,7 +89,7 @@ def _tiles(facts: Facts) -> list[Tile]:
 
 def _plots(facts: Facts, axis: Axis) -> str:
     story, traffic = facts.story, facts.traffic
-    colours = {"champion": 1, "former model": 1, "challenger": 2, "new model": 2}
+    colours = {"champion": 1, "former model": 1, "challenger": 2, "new model": 2, EARLIER_TRIAL: _EARLIER}
     several = len(traffic.variants) > 1
     period = traffic.period_seconds
     gap = 3.5 * period
@@ -167,16 +168,18 @@ def _plots(facts: Facts, axis: Axis) -> str:
 def _by_model(facts: Facts) -> dict[str, dict[str, list[Point]]]:
     """The points of each model where variants tell the models apart, else of all requests ("answered").
 
-    A variant that is no production variant (a shadow) keeps its own name.
+    A variant that is no production variant (a shadow) keeps its own name; what an earlier trial's variants were
+    asked stands by itself.
     """
     variants = facts.traffic.variants
     if len(variants) == 1:
         return {"answered": {name: list(points) for name, points in next(iter(variants.values())).items()}}
+    period = timedelta(seconds=facts.traffic.period_seconds)
     found: dict[str, dict[str, list[Point]]] = {}
     for variant, metrics in variants.items():
         for metric, points in metrics.items():
             for point in points:
-                name = facts.story.model_behind(variant, point.at)
+                name = facts.story.model_behind(variant, point.at, point.at + period)
                 found.setdefault(name, {each: [] for each in metrics})[metric].append(point)
     return {
         name: {metric: _merged(points, metric) for metric, points in metrics.items()}

@@ -33,6 +33,7 @@ STRATEGIES: Mapping[str, str] = {
     "ab": "A/B",
     "shadow": "shadow",
 }
+EARLIER_TRIAL = "earlier trial"
 _STATUS_TONES = {
     "InService": "good",
     "Failed": "bad",
@@ -94,14 +95,20 @@ class Story:
     marks: tuple[Mark, ...]
     events: tuple[Event, ...]
 
-    def model_behind(self, variant: str, at: datetime) -> str:
-        """The model behind a variant at a moment; the variant's own name where it never was a production variant.
+    def model_behind(self, variant: str, at: datetime, until: datetime) -> str:
+        """The model behind a variant from ``at`` to ``until``; the variant's own name where it never was a
+        production variant, ``EARLIER_TRIAL`` where it answered before this change began and was gone by then.
 
-        A variant answers requests before the first look sees it: then what that look saw counts.
+        A variant answers requests before the first look sees it: then what that look saw counts. Trials give
+        their variants the same names: what one answered before the change is another model's.
         """
         known = [(since, models[variant]) for since, models in self.variant_models if variant in models]
         earlier = [model for since, model in known if since <= at]
-        return earlier[-1] if earlier else known[0][1] if known else variant
+        if earlier:
+            return earlier[-1]
+        if self.began is not None and until <= self.began:
+            return EARLIER_TRIAL
+        return known[0][1] if known else variant
 
 
 def window(subject: Subject, history: History, now: datetime) -> tuple[datetime, datetime]:

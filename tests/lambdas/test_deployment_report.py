@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -223,6 +224,36 @@ def test_a_second_attempt_after_a_redrive_tells_its_trial_apart_too() -> None:
         {"champion": 1.0},
         {"champion": 0.75, "challenger": 0.25},
     ]
+
+
+@pytest.mark.parametrize(
+    ("make", "variant"),
+    [(ab_promoted, "Challenger"), (shadow_tested, "Shadow")],
+    ids=["ab", "shadow"],
+)
+def test_what_an_earlier_trial_was_asked_is_not_taken_for_this_ones(
+    make: Callable[[], Scenario], variant: str
+) -> None:
+    scenario = make()
+    text = texts(scenario.report()[0])
+    assert "earlier trial" not in text
+    for number in range(20):  # this change began at 10 s
+        scenario.traffic(variant, after(number / 10), 200, 77.0)
+    text = texts(scenario.report()[0])
+    assert "earlier trial, 09:30:00: 10 per s" in text
+    name = "challenger" if variant == "Challenger" else variant
+    assert f"{name}, 09:30:2" in text
+    assert f"{name}, 09:30:0" not in text
+
+
+def test_metrics_by_the_minute_in_which_the_change_began_are_this_trials() -> None:
+    scenario = shadow_tested()
+    scenario.cloudwatch.resolution = 60
+    scenario.cloudwatch.values.clear()
+    for variant in ("AllTraffic", "Shadow"):
+        for second in (21, 30, 70, 80):
+            scenario.traffic(variant, after(second), 200, 0.5)
+    assert "earlier trial" not in texts(scenario.report()[0])
 
 
 def test_nothing_that_data_say_becomes_markup() -> None:
