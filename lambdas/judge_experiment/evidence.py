@@ -19,8 +19,10 @@ class Labels:
     """What became of the labels that arrived since the experiment began.
 
     ``duplicate`` labels repeat an id (the newest counts), ``conflicting`` ones say something else about it;
-    ``late`` ones are of requests answered before the experiment began; ``orphan`` ones of no request that is
-    known; ``malformed`` lines are no label of 0 or 1; ``left_out`` came after the table was full.
+    ``late`` ones are known to be of requests answered before the experiment began, ``orphan`` ones of no request
+    that was read: unknown ones, or answered so long before that their capture file was finished by then. Only
+    reading everything ever captured would tell these apart. ``malformed`` lines are no label of 0 or 1;
+    ``left_out`` came after the table was full.
     """
 
     read: int = 0

@@ -82,7 +82,7 @@ def _experiment(decision: Mapping[str, Any], variants: Sequence[str]) -> str:
             ("duplicate", "repeated"),
             ("conflicting", "of these with another value"),
             ("late", "for requests before the experiment"),
-            ("orphan", "for unknown requests"),
+            ("orphan", "for other requests, unknown or long before"),
             ("malformed", "unreadable"),
         )
         if labels.get(name) or name == "read"

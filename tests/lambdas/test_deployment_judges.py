@@ -165,6 +165,31 @@ def test_only_the_hours_since_the_beginning_are_read() -> None:
     ]
 
 
+def test_files_finished_before_the_beginning_are_not_read() -> None:
+    scenario, asked = experiment(10, champion=0.7, challenger=0.7)  # began at 20.25 s
+    folder = f"capture/{ENDPOINT}/AllTraffic/2026/11/21/09"
+    for name, captured_at, written in (
+        ("20-00-000-x", -600, -599),
+        ("30-12-000-x", 12, 13),
+        ("30-13-000-x", 13, 16),  # the two services' clocks may differ by seconds
+        ("30-14-000-x", 14, 120),  # begun before, but what it ends with is the experiment's
+    ):
+        scenario.s3.put_lines(
+            f"s3://data/{folder}/{name}.jsonl",
+            [capture_record(name, after(captured_at), "0.5"), capture_record(f"{name}-b", after(21), "0.5")],
+            after(written),
+        )
+    names = ["20-00-000-x", "30-14-000-x", "30-14-000-x-b", "nobody"]
+    scenario.s3.put_lines(f"{TRUTH}/more.jsonl", [label_record(name, "1") for name in names], after(60))
+    answer = scenario.run(judge_experiment, asked)
+    assert [key for key in sorted(scenario.s3.read) if key.startswith(folder)] == [
+        f"{folder}/{name}.jsonl" for name in ("30-13-000-x", "30-14-000-x", "30-30-x")
+    ]
+    assert answer["variants"]["AllTraffic"]["requests"] == 12
+    assert answer["variants"]["AllTraffic"]["labelled"] == 11
+    assert (answer["labels"]["late"], answer["labels"]["orphan"]) == (1, 2)
+
+
 def test_an_experiment_over_several_hours_reads_them_all() -> None:
     scenario, asked = experiment(10, champion=0.7, challenger=0.7)
     scenario.now = after(3 * 3600)

@@ -17,6 +17,9 @@ from typing import Any
 
 from triptych.core.names import folder_uri, join_uri, split_uri
 
+_CLOCKS_APART = timedelta(seconds=5)
+"""a file's time is S3's, a request's is SageMaker's, and both lack fractions"""
+
 
 class Unreadable(Exception):
     """A line that is no capture record or label, or that holds no number; the message says which."""
@@ -55,13 +58,18 @@ class Skipped:
 def captured(
     s3: Any, uri: str, endpoint: str, variant: str, since: datetime, until: datetime, skipped: Skipped
 ) -> Iterator[Captured]:
-    """Everything captured in the hours from ``since``'s to ``until``'s, the whole first hour included.
+    """Everything captured from ``since`` to the end of ``until``'s hour, and some of what was captured before.
 
+    Files that were finished before ``since`` are not opened; the first ones opened may hold earlier requests too.
     One line is in memory at a time. What cannot be read is counted in ``skipped``.
     """
+    oldest = since - _CLOCKS_APART
     for hour in _hours(since, until):
         folder = folder_uri(join_uri(uri, endpoint, variant, f"{hour:%Y/%m/%d/%H}"))
-        for bucket, key, _ in _objects(s3, folder):
+        for bucket, key, modified in _objects(s3, folder):
+            # a file is written whole, after the last request in it was answered
+            if modified < oldest:
+                continue
             for line in _lines(s3, bucket, key):
                 try:
                     found = parse_captured(line)
