@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from function_modules import load_function
 
 from triptych.core.contract import Contract, load_contract
 
@@ -19,15 +19,10 @@ HEADER = "origin,time_hour,temp\n"
 GOOD = HEADER + "EWR,2013-01-01T06:00:00Z,39.02\nJFK,2013-01-01T07:00:00Z,NA\n"
 
 
+@cache
 def rules(function: str, module: str) -> ModuleType:
-    name = f"lambda_{function}_{module}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, PROJECT / "lambdas" / function / f"{module}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    found: ModuleType = getattr(load_function(function), module)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 from function_modules import load_function
+from model_registry import Registry, packaged
 
 from triptych.core.contract import load_contract
 from triptych.core.deployment import STRATEGIES, Deployment
@@ -44,33 +45,6 @@ EVENT = {
 
 
 # Which package
-
-
-class Registry:
-    """ListModelPackages and DescribeModelPackage over packages given newest first."""
-
-    def __init__(self, *packages: dict[str, Any]) -> None:
-        self.packages = packages
-
-    def list_model_packages(self, **asked: Any) -> dict[str, Any]:
-        found = [
-            item for item in self.packages if item["ModelApprovalStatus"] == asked["ModelApprovalStatus"]
-        ]
-        return {"ModelPackageSummaryList": found[: asked["MaxResults"]]}
-
-    def describe_model_package(self, ModelPackageName: str) -> dict[str, Any]:
-        return next(item for item in self.packages if item["ModelPackageArn"] == ModelPackageName)
-
-
-def packaged(version: int, status: str = "Approved", **properties: str) -> dict[str, Any]:
-    return {
-        "ModelPackageArn": f"arn:aws:sagemaker:us-east-1:123456789012:model-package/g/{version}",
-        "ModelApprovalStatus": status,
-        "InferenceSpecification": {
-            "Containers": [{"Image": "image", "ModelDataUrl": "s3://data/model.tar.gz"}]
-        },
-        "CustomerMetadataProperties": properties,
-    }
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import botocore.session
 import pytest
 from botocore.validate import ParamValidator
+from function_modules import load_function
+from model_registry import Registry, packaged
 
 from triptych.core.contract import ChampionGate, Gates, Limits, MetricGate, SliceGate, load_contract
 
@@ -20,24 +19,11 @@ PROJECT = Path(__file__).parents[2]
 CONTRACT = load_contract(PROJECT / "usecases" / "flights" / "contract.yaml")
 
 
-def load(function: str, module: str) -> ModuleType:
-    """A module of a function's folder, under a name of its own, for several folders have the same ones."""
-    name = f"{function}_{module}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, PROJECT / "lambdas" / function / f"{module}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        found = importlib.util.module_from_spec(spec)
-        sys.modules[name] = found
-        spec.loader.exec_module(found)
-    return sys.modules[name]
-
-
-inputs = load("resolve_training", "inputs")
-champion = load("resolve_training", "champion")
-gates = load("judge_model", "gates")
-explanation = load("explain_failure", "explanation")
-ending = load("fail_execution", "ending")
+training = load_function("resolve_training")
+inputs, champion = training.inputs, training.champion
+gates = load_function("judge_model").gates
+explanation = load_function("explain_failure").explanation
+ending = load_function("fail_execution").ending
 
 ENVIRONMENT = {
     "DATA_BUCKET": "data",
@@ -58,33 +44,6 @@ DATASET = {
     "batch_uri": f"{RUN}/batch/test.csv",
     "features_uri": f"{RUN}/features.json",
 }
-
-
-class Registry:
-    """ListModelPackages and DescribeModelPackage over packages given newest first."""
-
-    def __init__(self, *packages: dict[str, Any]) -> None:
-        self.packages = packages
-
-    def list_model_packages(self, **asked: Any) -> dict[str, Any]:
-        found = [
-            item for item in self.packages if item["ModelApprovalStatus"] == asked["ModelApprovalStatus"]
-        ]
-        return {"ModelPackageSummaryList": found[: asked["MaxResults"]]}
-
-    def describe_model_package(self, ModelPackageName: str) -> dict[str, Any]:
-        return next(item for item in self.packages if item["ModelPackageArn"] == ModelPackageName)
-
-
-def packaged(version: int, status: str = "Approved", **properties: str) -> dict[str, Any]:
-    return {
-        "ModelPackageArn": f"arn:aws:sagemaker:us-east-1:123456789012:model-package/g/{version}",
-        "ModelApprovalStatus": status,
-        "InferenceSpecification": {
-            "Containers": [{"Image": "image", "ModelDataUrl": "s3://data/model.tar.gz"}]
-        },
-        "CustomerMetadataProperties": properties,
-    }
 
 
 def resolved(dataset: dict[str, Any] | None = DATASET, **given: Any) -> dict[str, Any]:
