@@ -31,6 +31,23 @@ class CannotRollBack(Exception):
     """Nothing was changed; the message says why and what to do."""
 
 
+def find_endpoint(sagemaker: Any, name: str) -> dict[str, Any] | None:
+    """DescribeEndpoint's answer; None where there is no such endpoint."""
+    try:
+        found: dict[str, Any] = sagemaker.describe_endpoint(EndpointName=name)
+    except sagemaker.exceptions.ClientError as error:
+        if "Could not find" in str(error):
+            return None
+        raise
+    return found
+
+
+def tags_of(sagemaker: Any, arn: str) -> dict[str, str]:
+    """The tags of a SageMaker resource."""
+    pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+    return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+
+
 @dataclass(frozen=True)
 class RolledBack:
     """What serves now, and what served until now."""
@@ -58,7 +75,7 @@ class Rollback:
         """Go back to ``to``, or to what served before. Raises CannotRollBack."""
         described = self._describe()
         status = described["EndpointStatus"]
-        tags = self._tags(described["EndpointArn"])
+        tags = tags_of(self.sagemaker, described["EndpointArn"])
         if status == "Updating" and to is None:
             return self._stop_deployment(described)
         if status not in ("InService", "OutOfService", "UpdateRollbackFailed"):
@@ -113,26 +130,19 @@ class Rollback:
         return RolledBack(self.endpoint_name, ended["EndpointConfigName"], pending, None)
 
     def _describe(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = self.sagemaker.describe_endpoint(EndpointName=self.endpoint_name)
-        except self.sagemaker.exceptions.ClientError as error:
-            if "Could not find" not in str(error):
-                raise
+        found = find_endpoint(self.sagemaker, self.endpoint_name)
+        if found is None:
             names = [
                 entry["EndpointName"] for entry in self.sagemaker.list_endpoints(MaxResults=20)["Endpoints"]
             ]
             known = f"; there are {', '.join(names)}" if names else "; there is none at all"
-            raise CannotRollBack(f"there is no endpoint {self.endpoint_name}{known}") from None
+            raise CannotRollBack(f"there is no endpoint {self.endpoint_name}{known}")
         return found
 
     def _champion(self, configuration: str) -> str | None:
         """What serves when a trial is over, where ``configuration`` is that of a trial."""
         described = self.sagemaker.describe_endpoint_config(EndpointConfigName=configuration)
-        return self._tags(described["EndpointConfigArn"]).get(CHAMPION_CONFIGURATION)
-
-    def _tags(self, arn: str) -> dict[str, str]:
-        pages = self.sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-        return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+        return tags_of(self.sagemaker, described["EndpointConfigArn"]).get(CHAMPION_CONFIGURATION)
 
     def _known_configurations(self, left: str) -> str:
         found = self.sagemaker.list_endpoint_configs(

@@ -16,7 +16,8 @@ _REPORTS = {
     "evaluation": ("model", "report_uri"),
     "deployment": ("deployment", "report_uri"),
 }
-_ROLLED_BACK = "DeploymentRolledBack"
+ROLLED_BACK = "DeploymentRolledBack"
+"""the error of a deployment that was taken back"""
 
 
 def as_json(place: Place, run: ExecutionRun) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def failure_lines(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> l
     rejected = is_rejected(run)
     use_case = place.use_case_of(run.machine)
     ended = "ended as rejected" if rejected else run.status.lower().replace("_", " ")
-    if rejected and run.error == _ROLLED_BACK:
+    if rejected and run.error == ROLLED_BACK:
         ended = "was rolled back"
     lines = ["", f"{run.name} {ended} after {run.seconds:.1f} s"]
     failed = run.failed_state()
@@ -89,7 +90,7 @@ def failure_lines(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> l
     asked = [run.name, failed[1].name] if failed and task else [run.name]
     lines.append(f"  its logs  {place.advise('logs', *asked, use_case=use_case)}")
     lines += [f"  report    {name}: {path}" for name, path in told.get("reports", {}).items()]
-    if rejected and run.error == _ROLLED_BACK:
+    if rejected and run.error == ROLLED_BACK:
         lines.append("  the former model serves again; once the new one is mended:")
         lines.append(f"            {place.advise('run', use_case)}")
     elif rejected:
@@ -105,7 +106,7 @@ def failure_lines(place: Place, run: ExecutionRun, told: Mapping[str, Any]) -> l
 def is_rejected(run: ExecutionRun) -> bool:
     """Whether nothing broke: the data or the model did not meet its limits, or did not in production."""
     error = run.error or ""
-    return run.status == "FAILED" and (error.endswith("Rejected") or error == _ROLLED_BACK)
+    return run.status == "FAILED" and (error.endswith("Rejected") or error == ROLLED_BACK)
 
 
 def _rollback_report(run: ExecutionRun) -> str | None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -153,16 +153,7 @@ class Traffic:
         """A copy of the tally as it stands."""
         with self._lock:
             known = self._tally
-            return Tally(
-                known.answered,
-                known.refused,
-                known.failed,
-                known.lost,
-                known.wrong,
-                Counter(known.variants),
-                known.first_problem,
-                list(known.latencies_ms),
-            )
+            return replace(known, variants=Counter(known.variants), latencies_ms=list(known.latencies_ms))
 
     def _work(self) -> None:
         while True:

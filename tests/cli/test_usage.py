@@ -89,3 +89,9 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "COMMAND" in done.stdout
     assert not HEAVY & set(eval(done.stderr))
+
+
+def test_the_strategies_to_choose_from_are_the_contracts() -> None:
+    from triptych.core.deployment import STRATEGIES
+
+    assert cli.STRATEGIES == STRATEGIES

@@ -21,7 +21,6 @@ _DEMO_ROWS = 3000
 _DEMO_SECONDS_AROUND = 5.0
 """of traffic before the deployment and after it: so that its page shows what the rollback brought back"""
 _LONGEST_ALARM_SECONDS = 60.0
-_ROLLED_BACK = "DeploymentRolledBack"
 
 
 def traffic(place: Place, arguments: argparse.Namespace) -> int:
@@ -123,6 +122,7 @@ def _demonstrate(
     from triptych import demo as demonstration
     from triptych import tree
     from triptych.executions import ExecutionReader
+    from triptych.summary import ROLLED_BACK
 
     endpoint = outputs["EndpointName"]
     sagemaker = place.client("sagemaker")
@@ -168,7 +168,7 @@ def _demonstrate(
         "execution": name,
         "error": ended.error,
         "cause": ended.cause,
-        "rolled_back": back and ended.error == _ROLLED_BACK and status == "Rejected",
+        "rolled_back": back and ended.error == ROLLED_BACK and status == "Rejected",
         "package": {"arn": bad, "status": status},
         "serves": now["EndpointConfigName"],
         "traffic": tally.as_json(),
@@ -240,15 +240,8 @@ def _traffic(
 
 def _package_in_service(place: Place, endpoint: str) -> str | None:
     """The model package that an endpoint's tags say it serves."""
-    from triptych.rollback import PACKAGE
+    from triptych.rollback import PACKAGE, find_endpoint, tags_of
 
     sagemaker = place.client("sagemaker")
-    try:
-        arn = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointArn"]
-    except sagemaker.exceptions.ClientError as error:
-        if "Could not find" in str(error):
-            return None
-        raise
-    pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-    tags = {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
-    return tags.get(PACKAGE)
+    found = find_endpoint(sagemaker, endpoint)
+    return tags_of(sagemaker, found["EndpointArn"]).get(PACKAGE) if found else None
