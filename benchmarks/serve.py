@@ -25,12 +25,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measuring import ContestantFailed, finish, measure, say_machine, triptych_command
+from measuring import XGBOOST_IMAGE, ContestantFailed, finish, measure, say_machine, triptych_command
 
 BENCHMARKS = Path(__file__).parent
 BASELINES = BENCHMARKS / "baselines"
 ENDPOINT, BUCKET = "serve", "serve-benchmark"
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-5"
 ROLE = "arn:aws:iam::123456789012:role/serve"
 ROWS = 2000
 CONCURRENCIES = (1, 16)
@@ -144,7 +143,7 @@ def endpoint(triptych: Path, artefact: Path, folder: Path) -> Iterator[tuple[int
     if not sagemaker.list_models(NameContains=ENDPOINT)["Models"]:
         s3.create_bucket(Bucket=BUCKET)
         s3.upload_file(str(artefact), BUCKET, "model.tar.gz")
-        container = {"Image": IMAGE, "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz"}
+        container = {"Image": XGBOOST_IMAGE, "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz"}
         sagemaker.create_model(ModelName=ENDPOINT, PrimaryContainer=container, ExecutionRoleArn=ROLE)
         variant = {
             "VariantName": "AllTraffic",

@@ -25,12 +25,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from measuring import finish, say_machine
+from measuring import XGBOOST_IMAGE, finish, say_machine
 
 from triptych.traffic import Row, Tally, Traffic, asking, runtime_config
 
 ENDPOINT, BUCKET, ALARM = "switches", "switches-benchmark", "switches-errors"
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-5"
 ROLE = "arn:aws:iam::123456789012:role/switches"
 COLUMNS, ROWS, THREADS = 12, 500, 16
 TOLERANCE = 1e-5
@@ -252,7 +251,7 @@ def _model(
         ModelName=name,
         ExecutionRoleArn=ROLE,
         PrimaryContainer={
-            "Image": IMAGE,
+            "Image": XGBOOST_IMAGE,
             "ModelDataUrl": f"s3://{BUCKET}/{name}/model.tar.gz",
             "Environment": environment or {},
         },

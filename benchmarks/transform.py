@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import (
+    XGBOOST_IMAGE,
     ContestantFailed,
     Measurement,
     alternate,
@@ -38,7 +39,6 @@ from measuring import (
 BASELINE = Path(__file__).parent / "baselines" / "transform_booster.py"
 BUCKET = "transform-benchmark"
 ROLE = "arn:aws:iam::123456789012:role/transform"
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:3.0-5"
 FILE_ROWS = 500_000
 CHANGED = "wind_speed"
 """the feature that differs from copy to copy"""
@@ -214,7 +214,7 @@ def compare(options: argparse.Namespace, place: Place, model: Path) -> int:
     place.s3.upload_file(str(archive), BUCKET, "model/model.tar.gz")
     known = place.sagemaker.list_models(NameContains="transform-benchmark")["Models"]
     if not known:
-        container = {"Image": IMAGE, "ModelDataUrl": f"s3://{BUCKET}/model/model.tar.gz"}
+        container = {"Image": XGBOOST_IMAGE, "ModelDataUrl": f"s3://{BUCKET}/model/model.tar.gz"}
         place.sagemaker.create_model(
             ModelName="transform-benchmark", PrimaryContainer=container, ExecutionRoleArn=ROLE
         )
