@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from triptych.core.metrics import Confusion
+
 
 class Undefined(Exception):
     """A metric has no value for these rows; the message says why."""
@@ -47,17 +49,8 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Side:
+class Side(Confusion):
     """Counts of one side of a facet, by label and prediction; without predictions all are false."""
-
-    true_positive: int
-    false_positive: int
-    true_negative: int
-    false_negative: int
-
-    @property
-    def rows(self) -> int:
-        return self.true_positive + self.false_positive + self.true_negative + self.false_negative
 
     @property
     def positive(self) -> int:

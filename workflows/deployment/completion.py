@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from stepfunctions.steps.states import Catch, Pass, State, Succeed
+from stepfunctions.steps.states import Catch, State, Succeed
 
 from workflows import retries
 from workflows.deployment import autoscaling, verdicts
 from workflows.deployment.alarms import look_at_alarms
 from workflows.deployment.endpoint import PRODUCTION
-from workflows.deployment.report import report
+from workflows.deployment.report import report, summed_up
 from workflows.deployment.testing import judged_well, test_endpoint
 from workflows.failure import notify
 from workflows.steps import ServiceTask, catch_all, formatted
@@ -61,22 +61,16 @@ def _note_on_tags(failure: State) -> State:
 
 def _tell() -> State:
     done = Succeed("Endpoint in service", comment="The endpoint serves the model package")
-    summary = Pass(
+    summary = summed_up(
         "Sum up the deployment",
-        comment="What serves now, how it got there, and what the test saw",
-        parameters={
-            "endpoint_name.$": PRODUCTION.name,
+        "What serves now, how it got there, and what the test saw",
+        done,
+        **{
             "endpoint_configuration.$": "$.configuration.name",
             "model_name.$": "$.model.name",
-            "model_package_arn.$": "$.deployment.model_package_arn",
-            "strategy.$": "$.deployment.strategy",
             "outcome.$": "$outcome",
-            "decision.$": "$.record.judged.decision",
-            "test.$": "$.record.test",
-            "report_uri.$": "$.record.report.report_uri",
         },
     )
-    summary.next(done)
     tell = notify(
         "Notify success",
         "Tell the operators",

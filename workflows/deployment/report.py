@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepfunctions.steps.states import Catch, State
+from stepfunctions.steps.states import Catch, Pass, State, Succeed
 
+from workflows.deployment.endpoint import PRODUCTION
 from workflows.steps import ServiceTask, invoke_function
 
 
@@ -40,3 +41,22 @@ def report(name: str, then: State, failure: str | None = None) -> ServiceTask:
     )
     task.next(then)
     return task
+
+
+def summed_up(name: str, comment: str, done: Succeed, **told: Any) -> Pass:
+    """The machine's output at a good end: what serves and why, and what ``told`` adds."""
+    summary = Pass(
+        name,
+        comment=comment,
+        parameters={
+            "endpoint_name.$": PRODUCTION.name,
+            "model_package_arn.$": "$.deployment.model_package_arn",
+            "strategy.$": "$.deployment.strategy",
+            "decision.$": "$.record.judged.decision",
+            "test.$": "$.record.test",
+            "report_uri.$": "$.record.report.report_uri",
+            **told,
+        },
+    )
+    summary.next(done)
+    return summary

@@ -23,7 +23,7 @@ from workflows.deployment.endpoint import (
     update,
     wait_and,
 )
-from workflows.deployment.report import report
+from workflows.deployment.report import report, summed_up
 from workflows.failure import notify, rejection
 from workflows.steps import InlineMap, ServiceTask, formatted, invoke_function
 
@@ -167,21 +167,12 @@ def ending(machine: str, failure: State) -> Choice:
 
 def _champion_kept() -> State:
     done = Succeed("Champion kept", comment="The trial showed no better model; what served goes on serving")
-    summary = Pass(
+    summary = summed_up(
         "Sum up the trial",
-        comment="What serves, and what the trial showed",
-        parameters={
-            "endpoint_name.$": PRODUCTION.name,
-            "endpoint_configuration.$": "$.previous.EndpointConfigName",
-            "model_package_arn.$": "$.deployment.model_package_arn",
-            "strategy.$": "$.deployment.strategy",
-            "outcome": "kept",
-            "decision.$": "$.record.judged.decision",
-            "test.$": "$.record.test",
-            "report_uri.$": "$.record.report.report_uri",
-        },
+        "What serves, and what the trial showed",
+        done,
+        **{"endpoint_configuration.$": "$.previous.EndpointConfigName", "outcome": "kept"},
     )
-    summary.next(done)
     tell = notify(
         "Notify that the champion stays",
         "Tell the operators",
